@@ -1,0 +1,46 @@
+# Every target is one command that you could type as well.
+
+GO      ?= go
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+
+.DEFAULT_GOAL := help
+.PHONY: help build test race lint fmt ci demo kafka bench up down
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "make %-8s %s\n", $$1, $$2 }'
+
+build: ## build bin/orderflow, a static binary
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w -X main.buildVersion=$(VERSION)" -o bin/orderflow ./cmd/orderflow
+
+test: ## run the tests that need Go alone
+	$(GO) test ./...
+
+race: ## the same with the race detector
+	$(GO) test -race ./...
+
+lint: ## gofmt, go vet, staticcheck, and the pipelines' own linter
+	@test -z "$$(gofmt -l .)" || { gofmt -d .; exit 1; }
+	$(GO) vet ./...
+	$(GO) tool staticcheck ./...
+	$(GO) run ./cmd/orderflow lint --deprecated config/pipelines/*.yaml
+
+fmt: ## format the code
+	gofmt -w .
+
+ci: ## all that CI runs (Debian packages are installed with apt-get)
+	bash .ci/run
+
+demo: ## run the whole system on an embedded broker
+	$(GO) run ./cmd/orderflow demo
+
+kafka: ## run the tests against Apache Kafka and with the Python client (needs Java 17, Maven, Python 3)
+	ORDERFLOW_KAFKA=1 $(GO) test -count=1 -v ./test/kafka/... ./test/clients/...
+
+bench: ## run the benchmarks of the hot paths
+	$(GO) test -run '^$$' -bench . -benchmem ./internal/... ./plugins/...
+
+up: ## start the system in Docker, with Console, Prometheus and Grafana
+	docker compose up --build --detach
+
+down: ## stop it and forget its data
+	docker compose down --volumes

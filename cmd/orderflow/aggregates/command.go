@@ -1,0 +1,144 @@
+// Package aggregates is the command `aggregates`: the running aggregates of all instances
+// together, merged from the state topic.
+package aggregates
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/urfave/cli/v2"
+
+	"github.com/orderflow/orderflow/cmd/orderflow/exit"
+	"github.com/orderflow/orderflow/internal/aggregate"
+	"github.com/orderflow/orderflow/plugins/kafkatransactional"
+)
+
+const (
+	flagBrokers  = "brokers"
+	flagState    = "state-topic"
+	flagName     = "name"
+	flagJSON     = "json"
+	flagWatch    = "watch"
+	flagInterval = "interval"
+	flagTimeout  = "timeout"
+)
+
+// Command returns the command `aggregates`.
+func Command() *cli.Command {
+	return exit.Strict(&cli.Command{
+		Name:  "aggregates",
+		Usage: "Show the running aggregates of all instances together",
+		Description: `Merges what running_aggregate has counted, from the state topic of kafka_transactional:
+exactly the messages whose outcome is committed and that are no dead letters.
+
+  orderflow aggregates
+  orderflow aggregates --json
+  orderflow aggregates --watch
+
+Exit status: 0 if they could be read, 1 if not, 2 for a wrong call.`,
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: flagBrokers, Aliases: []string{"b"}, Usage: "comma-separated `ADDRESSES` of the brokers", EnvVars: []string{"KAFKA_BROKERS"}, Value: "localhost:9092"},
+			&cli.StringFlag{Name: flagState, Usage: "the `TOPIC` that holds the state", EnvVars: []string{"STATE_TOPIC"}, Value: "orders-state"},
+			&cli.StringFlag{Name: flagName, Usage: "the `NAME` of the running_aggregate, if its field name is set"},
+			&cli.BoolFlag{Name: flagJSON, Usage: "print one JSON document"},
+			&cli.BoolFlag{Name: flagWatch, Usage: "print again whenever they have changed, until interrupted"},
+			&cli.DurationFlag{Name: flagInterval, Usage: "how often --watch looks", Value: time.Second},
+			&cli.DurationFlag{Name: flagTimeout, Usage: "how long one look may take", Value: time.Minute},
+		},
+		Action: run,
+	})
+}
+
+func run(c *cli.Context) error {
+	if c.Duration(flagInterval) <= 0 {
+		return exit.Usage(c, fmt.Errorf("flag --%s: %v, expected a duration above 0", flagInterval, c.Duration(flagInterval)))
+	}
+	last := ""
+	for {
+		ctx, cancel := context.WithTimeout(c.Context, c.Duration(flagTimeout))
+		groups, err := Read(ctx, c.String(flagState), c.String(flagName), kgo.SeedBrokers(strings.Split(c.String(flagBrokers), ",")...))
+		cancel()
+		if err != nil {
+			if c.Context.Err() != nil {
+				return nil
+			}
+			return fmt.Errorf("reading aggregates from %s: %w", c.String(flagBrokers), err)
+		}
+		var text strings.Builder
+		if err := Print(&text, groups, c.Bool(flagJSON)); err != nil {
+			return err
+		}
+		if text.String() != last {
+			last = text.String()
+			if _, err := io.WriteString(c.App.Writer, last); err != nil {
+				return err
+			}
+		}
+		if !c.Bool(flagWatch) {
+			return nil
+		}
+		select {
+		case <-c.Context.Done():
+			return nil
+		case <-time.After(c.Duration(flagInterval)):
+		}
+	}
+}
+
+// Read merges the aggregates of this name over all partitions and instances.
+func Read(ctx context.Context, stateTopic, name string, opts ...kgo.Opt) (aggregate.Groups, error) {
+	newest := map[kafkatransactional.StateKey][]byte{}
+	err := kafkatransactional.ReadState(ctx, opts, stateTopic, func(k kafkatransactional.StateKey, value []byte) error {
+		if k.Kind == kafkatransactional.KindAggregate && k.Name == name {
+			newest[k] = value
+		}
+		return nil
+	})
+	groups := aggregate.NewGroups(0)
+	if err != nil {
+		return groups, err
+	}
+	for k, value := range newest {
+		if value == nil {
+			continue
+		}
+		var p aggregate.Partial
+		if err := p.UnmarshalBinary(value); err != nil {
+			return groups, fmt.Errorf("decoding aggregate of %s/%d, group %q: %w", k.Topic, k.Partition, k.Group, err)
+		}
+		groups.MergePartial(k.Group, p)
+	}
+	return groups, nil
+}
+
+// Print writes a table, or one JSON document on a line.
+func Print(w io.Writer, groups aggregate.Groups, asJSON bool) error {
+	if asJSON {
+		b, err := json.Marshal(groups)
+		if err != nil {
+			return err
+		}
+		_, err = fmt.Fprintf(w, "%s\n", b)
+		return err
+	}
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(t, "\tcount\taverage\tmin\tmax\ttotal\t")
+	row := func(name string, p aggregate.Partial) {
+		if p.Count() == 0 {
+			fmt.Fprintf(t, "%s\t0\t-\t-\t-\t0\t\n", name)
+			return
+		}
+		fmt.Fprintf(t, "%s\t%d\t%s\t%s\t%s\t%s\t\n", name, p.Count(), p.Average(), p.Min(), p.Max(), p.Sum())
+	}
+	row("overall", groups.Overall())
+	for key, p := range groups.All() {
+		row(key, p)
+	}
+	return t.Flush()
+}

@@ -1,0 +1,255 @@
+package audit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/orderflow/orderflow/internal/deadletter"
+	"github.com/orderflow/orderflow/plugins/kafkatransactional"
+)
+
+// Topics names what an audit reads.
+type Topics struct {
+	Orders, Processed, DLQ, State, Group string
+}
+
+// headerOrigin is the header of a processed order that names the record it came from.
+const headerOrigin = "origin"
+
+// tries is how often an audit that does not add up is made again while the pipeline runs:
+// what moves while it is read cannot add up.
+const tries = 5
+
+// Run reads the topics and matches orders with outcomes. Under load it reads again until what
+// it has read belongs together.
+func Run(ctx context.Context, topics Topics, opts ...kgo.Opt) (Report, error) {
+	cl, err := kgo.NewClient(opts...)
+	if err != nil {
+		return Report{}, err
+	}
+	defer cl.Close()
+	adm := kadm.NewClient(cl)
+	var report Report
+	for range tries {
+		before, err := ends(ctx, adm, topics)
+		if err != nil {
+			return Report{}, err
+		}
+		if report, err = once(ctx, adm, topics, opts); err != nil || report.OK {
+			return report, err
+		}
+		after, err := ends(ctx, adm, topics)
+		if err != nil || maps.Equal(before, after) {
+			return report, err
+		}
+	}
+	return report, nil
+}
+
+// ends says how far the topics of the outcomes have grown.
+func ends(ctx context.Context, adm *kadm.Client, topics Topics) (map[string]int64, error) {
+	listed, err := adm.ListEndOffsets(ctx, topics.Processed, topics.DLQ, topics.State)
+	if err != nil {
+		return nil, fmt.Errorf("listing offsets: %w", err)
+	}
+	m := map[string]int64{}
+	listed.Each(func(o kadm.ListedOffset) { m[o.Topic+"/"+strconv.Itoa(int(o.Partition))] = o.Offset })
+	return m, nil
+}
+
+// once reads in this order: the group's offsets, the state, the outcomes. So an outcome may be
+// seen of an order that has one more outcome than it had when the offsets were read, but never
+// the other way round.
+func once(ctx context.Context, adm *kadm.Client, topics Topics, opts []kgo.Opt) (Report, error) {
+	committed, err := adm.FetchOffsetsForTopics(ctx, topics.Group, topics.Orders)
+	if err != nil {
+		return Report{}, fmt.Errorf("fetching offsets of group %s: %w", topics.Group, err)
+	}
+	starts, err := adm.ListStartOffsets(ctx, topics.Orders)
+	if err != nil {
+		return Report{}, fmt.Errorf("listing offsets of %s: %w", topics.Orders, err)
+	}
+	accounts := map[int32]*Account{}
+	var failed error
+	starts.Each(func(o kadm.ListedOffset) {
+		if o.Err != nil {
+			failed = fmt.Errorf("topic %s: %w", o.Topic, o.Err)
+			return
+		}
+		to := o.Offset
+		if at, ok := committed.Lookup(topics.Orders, o.Partition); ok && at.At > to {
+			to = at.At
+		}
+		accounts[o.Partition] = NewAccount(o.Offset, to)
+	})
+	if failed != nil {
+		return Report{}, failed
+	}
+	if len(accounts) == 0 {
+		return Report{}, fmt.Errorf("topic %q does not exist", topics.Orders)
+	}
+
+	waiting, ledgers, err := readState(ctx, topics, opts)
+	if err != nil {
+		return Report{}, err
+	}
+	for partition, l := range ledgers {
+		if a := accounts[partition]; a != nil {
+			if l.Start > a.From {
+				accounts[partition] = NewAccount(l.Start, a.To)
+			}
+			accounts[partition].Dropped = l.Dropped
+		}
+	}
+	for k := range waiting {
+		if a := accounts[k.Partition]; a != nil {
+			a.Outcome(k.Offset, Waiting)
+		}
+	}
+
+	if err := readTopic(ctx, adm, topics.Orders, opts, func(r *kgo.Record) {
+		if a := accounts[r.Partition]; a != nil {
+			a.Order(r.Offset)
+		}
+	}); err != nil {
+		return Report{}, err
+	}
+	outcome := func(topic, partition, offset string, o Outcome) {
+		if topic != topics.Orders {
+			return
+		}
+		p, err := strconv.ParseInt(partition, 10, 32)
+		at, err2 := strconv.ParseInt(offset, 10, 64)
+		if a := accounts[int32(p)]; err == nil && err2 == nil && a != nil {
+			a.Outcome(at, o)
+		}
+	}
+	if err := readTopic(ctx, adm, topics.Processed, opts, func(r *kgo.Record) {
+		if parts := strings.Split(header(r, headerOrigin), "/"); len(parts) == 3 {
+			outcome(parts[0], parts[1], parts[2], Processed)
+		}
+	}); err != nil {
+		return Report{}, err
+	}
+	if err := readTopic(ctx, adm, topics.DLQ, opts, func(r *kgo.Record) {
+		outcome(header(r, deadletter.HeaderTopic), header(r, deadletter.HeaderPartition), header(r, deadletter.HeaderOffset), DeadLettered)
+	}); err != nil {
+		return Report{}, err
+	}
+
+	var partitions []PartitionSums
+	for n, a := range accounts {
+		partitions = append(partitions, PartitionSums{Topic: topics.Orders, Partition: n, Sums: a.Sums()})
+	}
+	return Summarise(partitions), nil
+}
+
+func readState(ctx context.Context, topics Topics, opts []kgo.Opt) (map[kafkatransactional.StateKey]bool, map[int32]kafkatransactional.Ledger, error) {
+	waiting := map[kafkatransactional.StateKey]bool{}
+	ledgers := map[int32]kafkatransactional.Ledger{}
+	err := kafkatransactional.ReadState(ctx, opts, topics.State, func(k kafkatransactional.StateKey, value []byte) error {
+		if k.Topic != topics.Orders {
+			return nil
+		}
+		switch {
+		case k.Kind == kafkatransactional.KindWaiting && value == nil:
+			delete(waiting, k)
+		case k.Kind == kafkatransactional.KindWaiting:
+			waiting[k] = true
+		case k.Kind == kafkatransactional.KindLedger && value != nil:
+			l, err := kafkatransactional.DecodeLedger(value)
+			if err != nil {
+				return err
+			}
+			if l.Group != topics.Group {
+				return fmt.Errorf("state topic %q belongs to consumer group %q, not to %q", topics.State, l.Group, topics.Group)
+			}
+			ledgers[k.Partition] = l
+		}
+		return nil
+	})
+	return waiting, ledgers, err
+}
+
+// header returns the last value of a header.
+func header(r *kgo.Record, name string) string {
+	for i := len(r.Headers) - 1; i >= 0; i-- {
+		if r.Headers[i].Key == name {
+			return string(r.Headers[i].Value)
+		}
+	}
+	return ""
+}
+
+// readTopic calls fn for each record that a reader of committed records sees now.
+func readTopic(ctx context.Context, adm *kadm.Client, topic string, opts []kgo.Opt, fn func(*kgo.Record)) error {
+	starts, err := adm.ListStartOffsets(ctx, topic)
+	if err == nil {
+		err = starts.Error()
+	}
+	if err != nil {
+		return fmt.Errorf("listing offsets of %s: %w", topic, err)
+	}
+	stable, err := adm.ListCommittedOffsets(ctx, topic)
+	if err == nil {
+		err = stable.Error()
+	}
+	if err != nil {
+		return fmt.Errorf("listing offsets of %s: %w", topic, err)
+	}
+	left := map[int32]int64{}
+	from := map[int32]kgo.Offset{}
+	stable.Each(func(end kadm.ListedOffset) {
+		if start, ok := starts.Lookup(topic, end.Partition); ok && start.Offset < end.Offset {
+			left[end.Partition] = end.Offset
+			from[end.Partition] = kgo.NewOffset().At(start.Offset)
+		}
+	})
+	if len(left) == 0 {
+		return nil
+	}
+	cl, err := kgo.NewClient(append(append([]kgo.Opt(nil), opts...),
+		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: from}),
+		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
+		kgo.KeepControlRecords(), // a partition that ends in markers would never reach its end
+		kgo.FetchMaxWait(500*time.Millisecond),
+	)...)
+	if err != nil {
+		return err
+	}
+	defer cl.Close()
+	for len(left) > 0 {
+		fetches := cl.PollFetches(ctx)
+		if err := ctx.Err(); err != nil {
+			return fmt.Errorf("reading %s: %w", topic, err)
+		}
+		var errs []error
+		fetches.EachError(func(_ string, partition int32, err error) {
+			errs = append(errs, fmt.Errorf("reading %s/%d: %w", topic, partition, err))
+		})
+		if len(errs) > 0 {
+			return errors.Join(errs...)
+		}
+		fetches.EachRecord(func(r *kgo.Record) {
+			end, ok := left[r.Partition]
+			if !ok {
+				return
+			}
+			if !r.Attrs.IsControl() && r.Offset < end {
+				fn(r)
+			}
+			if r.Offset+1 >= end {
+				delete(left, r.Partition)
+			}
+		})
+	}
+	return nil
+}

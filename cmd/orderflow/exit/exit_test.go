@@ -1,0 +1,61 @@
+package exit
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"github.com/urfave/cli/v2"
+)
+
+func TestStatusOfACall(t *testing.T) {
+	tests := map[string]struct {
+		args []string
+		code int
+		says string
+	}{
+		"done":                 {[]string{"do"}, OK, ""},
+		"done with a flag":     {[]string{"do", "--n", "3"}, OK, ""},
+		"failed":               {[]string{"do", "--n", "0"}, Failed, "n is 0"},
+		"help":                 {[]string{"do", "--help"}, OK, ""},
+		"an unknown flag":      {[]string{"do", "--m", "3"}, Wrong, "flag provided but not defined: -m\nRun 'app do --help' for usage."},
+		"a value of no number": {[]string{"do", "--n", "x"}, Wrong, `invalid value "x" for flag -n`},
+		"an argument":          {[]string{"do", "this"}, Wrong, `unexpected argument "this"`},
+		"a group, no command":  {[]string{"group"}, Wrong, "no command given\nRun 'app group --help' for usage."},
+		"an unknown command":   {[]string{"group", "undo"}, Wrong, `unknown command "undo"`},
+		"in a group, done":     {[]string{"group", "do"}, OK, ""},
+		"in a group, wrong":    {[]string{"group", "do", "this"}, Wrong, "Run 'app group do --help' for usage."},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			do := func() *cli.Command {
+				return &cli.Command{
+					Name:  "do",
+					Flags: []cli.Flag{&cli.IntFlag{Name: "n", Value: 1}},
+					Action: func(c *cli.Context) error {
+						if c.Int("n") == 0 {
+							return fmt.Errorf("doing: %w", errors.New("n is 0"))
+						}
+						return nil
+					},
+				}
+			}
+			app := &cli.App{
+				Name: "app", HelpName: "app", Writer: io.Discard, ErrWriter: io.Discard,
+				Commands: []*cli.Command{Strict(do()), Strict(&cli.Command{Name: "group", Subcommands: []*cli.Command{do()}})},
+			}
+			err := app.Run(append([]string{"app"}, test.args...))
+			require.Equal(t, test.code, Code(err), "%v", err)
+			if test.says != "" {
+				require.ErrorContains(t, err, test.says)
+			}
+		})
+	}
+}
+
+func TestCodeSeesThroughWrapping(t *testing.T) {
+	err := Usage(&cli.Context{Command: &cli.Command{HelpName: "app do"}}, errors.New("no"))
+	require.Equal(t, Wrong, Code(fmt.Errorf("running: %w", err)))
+}

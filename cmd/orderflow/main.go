@@ -1,0 +1,57 @@
+// Command orderflow runs order pipelines: the command line of Benthos with Orderflow's plugins
+// and commands.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+
+	"github.com/google/uuid"
+	"github.com/redpanda-data/benthos/v4/public/service"
+	_ "github.com/redpanda-data/connect/v4/public/components/confluent"
+	_ "github.com/redpanda-data/connect/v4/public/components/io"
+	_ "github.com/redpanda-data/connect/v4/public/components/kafka"
+	_ "github.com/redpanda-data/connect/v4/public/components/prometheus"
+	_ "github.com/redpanda-data/connect/v4/public/components/pure"
+
+	"github.com/orderflow/orderflow/cmd/orderflow/aggregates"
+	"github.com/orderflow/orderflow/cmd/orderflow/audit"
+	"github.com/orderflow/orderflow/cmd/orderflow/broker"
+	"github.com/orderflow/orderflow/cmd/orderflow/demo"
+	"github.com/orderflow/orderflow/cmd/orderflow/exit"
+	"github.com/orderflow/orderflow/cmd/orderflow/topics"
+	"github.com/orderflow/orderflow/internal/summary"
+	_ "github.com/orderflow/orderflow/plugins/all"
+)
+
+func main() {
+	nameRun()
+	code, err := service.RunCLIToCode(context.Background(),
+		logsOnStderr(os.Args[1:]), // first: it has to see the host's options as they begin
+		service.CLIOptSetBinaryName("orderflow"),
+		service.CLIOptSetProductName("Orderflow"),
+		service.CLIOptSetVersion(version()),
+		service.CLIOptAddCommand(demo.Command()),
+		service.CLIOptAddCommand(broker.Command()),
+		service.CLIOptAddCommand(topics.Command()),
+		service.CLIOptAddCommand(aggregates.Command()),
+		service.CLIOptAddCommand(audit.Command()),
+	)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = exit.Code(err)
+	}
+	if _, err := summary.Default.WriteTo(os.Stdout); err != nil {
+		fmt.Fprintln(os.Stderr, "writing summary:", err)
+		code = max(code, exit.Failed)
+	}
+	os.Exit(code)
+}
+
+// nameRun gives pipelines the variable RUN_ID, another one for each process.
+func nameRun() {
+	if os.Getenv("RUN_ID") == "" {
+		os.Setenv("RUN_ID", uuid.NewString())
+	}
+}

@@ -1,0 +1,161 @@
+package deadletter
+
+import (
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+)
+
+func at(s string) time.Time {
+	t, err := time.Parse(time.RFC3339Nano, s)
+	if err != nil {
+		panic(err)
+	}
+	return t
+}
+
+func TestHeadersOfTheContractInOrder(t *testing.T) {
+	l := Letter{
+		ID: "orders/3/42", Class: "transient", Code: "simulated", Error: "Max retries exceeded: Simulated processing failure",
+		Stage: "order_validate", Attempts: 2,
+		AttemptTimes:  []time.Time{at("2026-11-22T10:00:00.0019+01:00"), at("2026-11-22T09:00:01Z")},
+		FirstFailedAt: at("2026-11-22T09:00:00.001Z"), LastFailedAt: at("2026-11-22T09:00:01Z"),
+		Topic: "orders", Partition: 3, Offset: 42, Timestamp: at("2026-11-22T08:59:59.5Z"), Group: "orderflow",
+	}
+	require.Equal(t, []Header{
+		{"dlq_id", "orders/3/42"},
+		{"dlq_class", "transient"},
+		{"dlq_code", "simulated"},
+		{"dlq_error", "Max retries exceeded: Simulated processing failure"},
+		{"dlq_stage", "order_validate"},
+		{"dlq_attempts", "2"},
+		{"dlq_attempt_times", "2026-11-22T09:00:00.001Z,2026-11-22T09:00:01.000Z"},
+		{"dlq_first_failed_at", "2026-11-22T09:00:00.001Z"},
+		{"dlq_last_failed_at", "2026-11-22T09:00:01.000Z"},
+		{"dlq_topic", "orders"},
+		{"dlq_partition", "3"},
+		{"dlq_offset", "42"},
+		{"dlq_timestamp", "2026-11-22T08:59:59.500Z"},
+		{"dlq_group", "orderflow"},
+		{"dlq_redrives", "0"},
+	}, l.Headers())
+	for i, h := range l.Headers() {
+		require.Equal(t, Names[i], h.Name)
+	}
+}
+
+func TestWhatIsUnknownIsLeftOut(t *testing.T) {
+	l := Letter{Partition: Unknown, Offset: Unknown}
+	require.Equal(t, []Header{{"dlq_attempts", "0"}, {"dlq_redrives", "0"}}, l.Headers())
+}
+
+func TestIdentity(t *testing.T) {
+	place := Letter{Topic: "orders", Partition: 1, Offset: 7}
+	tests := []struct {
+		name     string
+		letter   Letter
+		header   map[string]string
+		id       string
+		redrives int
+	}{
+		{"a first failure is named by its place", place, nil, "orders/1/7", 0},
+		{"a redriven order keeps its id and count", place, map[string]string{"dlq_id": "orders/0/3", "dlq_redrives": "2"}, "orders/0/3", 2},
+		{"an id alone is not believed", place, map[string]string{"dlq_id": "orders/0/3"}, "orders/1/7", 0},
+		{"nor one with a count of zero", place, map[string]string{"dlq_id": "orders/0/3", "dlq_redrives": "0"}, "orders/1/7", 0},
+		{"nor with a negative count", place, map[string]string{"dlq_id": "orders/0/3", "dlq_redrives": "-1"}, "orders/1/7", 0},
+		{"nor with a count that is no number", place, map[string]string{"dlq_id": "orders/0/3", "dlq_redrives": "many"}, "orders/1/7", 0},
+		{"nor one that is not UTF-8", place, map[string]string{"dlq_id": "\xff", "dlq_redrives": "1"}, "orders/1/7", 0},
+		{"a count alone changes nothing", place, map[string]string{"dlq_redrives": "2"}, "orders/1/7", 0},
+		{"without a place there is no id", Letter{Topic: "orders", Partition: Unknown, Offset: 7}, nil, "", 0},
+		{"a redriven order needs no place", Letter{Partition: Unknown, Offset: Unknown}, map[string]string{"dlq_id": "a", "dlq_redrives": "1"}, "a", 1},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			l := test.letter
+			l.Identify(func(name string) (string, bool) { v, ok := test.header[name]; return v, ok })
+			require.Equal(t, test.id, l.ID)
+			require.Equal(t, test.redrives, l.Redrives)
+		})
+	}
+}
+
+func TestParseIsTolerant(t *testing.T) {
+	l, ok := Parse(nil)
+	require.False(t, ok)
+	require.Equal(t, Letter{Partition: Unknown, Offset: Unknown}, l)
+
+	l, ok = Parse([]Header{
+		{"dlq_partition", "99999999999"}, {"dlq_offset", "-3"}, {"dlq_attempts", "x"}, {"dlq_timestamp", "yesterday"},
+		{"dlq_attempt_times", ",nonsense,2026-11-22T09:00:00.000Z,"}, {"dlq_error", "first"}, {"dlq_error", "last \xff"},
+	})
+	require.True(t, ok)
+	require.Equal(t, Letter{
+		Partition: Unknown, Offset: Unknown, Error: "last \uFFFD", AttemptTimes: []time.Time{at("2026-11-22T09:00:00Z")},
+	}, l)
+}
+
+func TestLongTextsAreCutAtARune(t *testing.T) {
+	for _, long := range []string{strings.Repeat("x", 100_000), strings.Repeat("é", 50_000), strings.Repeat("€\xf0", 40_000)} {
+		l := Letter{Error: long}
+		cut := l.Headers()[0].Value
+		require.LessOrEqual(t, len(cut), MaxText)
+		require.Greater(t, len(cut), MaxText-8)
+		require.True(t, utf8.ValidString(cut))
+		require.True(t, strings.HasSuffix(cut, Truncated))
+	}
+	l := Letter{Error: strings.Repeat("x", MaxText)}
+	require.Equal(t, l.Error, l.Headers()[0].Value, "a text that just fits is not cut")
+}
+
+func TestManyAttemptTimesKeepTheFirstAndTheLast(t *testing.T) {
+	l := Letter{Attempts: 1000}
+	for i := range 1000 {
+		l.AttemptTimes = append(l.AttemptTimes, time.UnixMilli(int64(i)).UTC())
+	}
+	back, _ := Parse(l.Headers())
+	require.Equal(t, 1000, back.Attempts)
+	require.Len(t, back.AttemptTimes, MaxTimes)
+	require.Equal(t, l.AttemptTimes[0], back.AttemptTimes[0])
+	require.Equal(t, l.AttemptTimes[999], back.AttemptTimes[MaxTimes-1])
+}
+
+func TestRoundTrip(t *testing.T) {
+	moment := rapid.Custom(func(t *rapid.T) time.Time {
+		return time.UnixMilli(rapid.Int64Range(0, 253402300799999).Draw(t, "ms")).UTC()
+	})
+	rapid.Check(t, func(t *rapid.T) {
+		l := Letter{
+			ID: rapid.StringN(0, 50, MaxText).Draw(t, "id"), Class: rapid.String().Draw(t, "class"), Code: rapid.String().Draw(t, "code"),
+			Error: rapid.StringN(0, 1000, MaxText).Draw(t, "error"), Stage: rapid.String().Draw(t, "stage"),
+			Attempts:      rapid.IntRange(0, 1000).Draw(t, "attempts"),
+			FirstFailedAt: moment.Draw(t, "first"), LastFailedAt: moment.Draw(t, "last"), Timestamp: moment.Draw(t, "timestamp"),
+			Topic: rapid.String().Draw(t, "topic"), Group: rapid.String().Draw(t, "group"),
+			Partition: rapid.IntRange(Unknown, 1000).Draw(t, "partition"),
+			Offset:    rapid.Int64Min(Unknown).Draw(t, "offset"),
+			Redrives:  rapid.IntRange(0, 100).Draw(t, "redrives"),
+		}
+		if times := rapid.SliceOfN(moment, 0, MaxTimes).Draw(t, "times"); len(times) > 0 {
+			l.AttemptTimes = times
+		}
+		back, ok := Parse(l.Headers())
+		require.True(t, ok)
+		require.Equal(t, l, back)
+	})
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add("dlq_attempts", "3", "dlq_attempt_times", "2026-11-22T09:00:00.000Z,")
+	f.Add("dlq_error", "\xff\xfe", "dlq_timestamp", "9999-12-31T23:59:59.999Z")
+	f.Add("dlq_partition", "-1", "dlq_offset", "18446744073709551616")
+	f.Fuzz(func(t *testing.T, name1, value1, name2, value2 string) {
+		l, _ := Parse([]Header{{name1, value1}, {name2, value2}})
+		for _, h := range l.Headers() {
+			require.True(t, utf8.ValidString(h.Value), h.Name)
+			require.LessOrEqual(t, len(h.Value), MaxText, h.Name)
+		}
+	})
+}

@@ -1,0 +1,161 @@
+// Package adapter is what order_encode and order_decode share of the host: the config fields for
+// the schema and the registry, and the registry's metrics and log lines.
+package adapter
+
+import (
+	"fmt"
+	"io/fs"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/redpanda-data/benthos/v4/public/service"
+
+	"github.com/orderflow/orderflow/config/schemas"
+	"github.com/orderflow/orderflow/internal/order"
+	"github.com/orderflow/orderflow/internal/order/registry"
+)
+
+const (
+	fieldSchemaPath = "schema_path"
+	fieldRegistry   = "registry"
+	fieldURL        = "url"
+	fieldTimeout    = "timeout"
+	fieldMaxPause   = "max_pause"
+	fieldRemember   = "remember_refusal"
+	fieldTLS        = "tls"
+)
+
+// SchemaField is the field that names the schema file.
+func SchemaField() *service.ConfigField {
+	return service.NewStringField(fieldSchemaPath).
+		Description("The file that holds the Avro schema of an order: a record with the fields `orderId` (string), `product` (string) and `price` (double). Empty means the schema that is built in.").
+		ShortDescription("The Avro schema file of an order; empty is the built-in one.").
+		Default("").
+		Example("config/schemas/order.avsc")
+}
+
+// RegistryField is the object that says how to reach a schema registry.
+func RegistryField() *service.ConfigField {
+	fields := []*service.ConfigField{
+		service.NewStringField(fieldURL).
+			Description("The address of a schema registry with the Confluent API, or several of the same registry, joined by commas. Empty means that there is none.").
+			Default("").
+			Example("http://localhost:8081"),
+		service.NewDurationField(fieldTimeout).
+			Description("How long one request may take.").
+			Default("5s").Advanced(),
+		service.NewDurationField(fieldMaxPause).
+			Description("The longest pause between two tries while the registry cannot be reached. The first pause is 100 ms, each one after it twice as long.").
+			Default("10s").Advanced(),
+		service.NewDurationField(fieldRemember).
+			Description("How long a refusal of the registry, such as an unknown schema id, is remembered before it is asked again. Schemas that are known are kept for ever.").
+			Default("10s").Advanced(),
+		service.NewTLSToggledField(fieldTLS),
+	}
+	fields = append(fields, service.NewHTTPRequestAuthSignerFields()...)
+	return service.NewObjectField(fieldRegistry, fields...).
+		Description("The schema registry. While it cannot be reached (no connection, a status of 5xx or 429, but also a refused login), messages wait; they do not fail.")
+}
+
+// Schema reads the schema that the config names.
+func Schema(conf *service.ParsedConfig, mgr *service.Resources) (*order.Schema, error) {
+	path, err := conf.FieldString(fieldSchemaPath)
+	if err != nil {
+		return nil, err
+	}
+	text := schemas.Order
+	if path != "" {
+		data, err := fs.ReadFile(mgr.FS(), path)
+		if err != nil {
+			return nil, fmt.Errorf("field %s: %w", fieldSchemaPath, err) // names the file
+		}
+		text = string(data)
+	}
+	s, err := order.ParseSchema(text)
+	if err != nil {
+		return nil, fmt.Errorf("field %s: %q: %w", fieldSchemaPath, path, err)
+	}
+	return s, nil
+}
+
+// Registry makes the client that the config describes, or none if it has no address. The names of
+// its metrics begin with prefix.
+func Registry(conf *service.ParsedConfig, mgr *service.Resources, reader *order.Schema, prefix string) (*registry.Client, error) {
+	conf = conf.Namespace(fieldRegistry)
+	opts := registry.Options{}
+	address, err := conf.FieldString(fieldURL)
+	if err != nil {
+		return nil, err
+	}
+	timeout, err := positive(conf, fieldTimeout)
+	if err != nil {
+		return nil, err
+	}
+	if opts.MaxPause, err = positive(conf, fieldMaxPause); err != nil {
+		return nil, err
+	}
+	if opts.RememberRefusal, err = positive(conf, fieldRemember); err != nil {
+		return nil, err
+	}
+	if address == "" {
+		return nil, nil
+	}
+	if opts.URLs, err = addresses(address); err != nil {
+		return nil, err
+	}
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	if transport.TLSClientConfig, _, err = conf.FieldTLSToggled(fieldTLS); err != nil {
+		return nil, fmt.Errorf("field %s.%s: %w", fieldRegistry, fieldTLS, err)
+	}
+	opts.HTTP = &http.Client{Timeout: timeout, Transport: transport}
+	sign, err := conf.HTTPRequestAuthSignerFromParsed()
+	if err != nil {
+		return nil, fmt.Errorf("field %s: %w", fieldRegistry, err)
+	}
+	opts.Sign = func(req *http.Request) error { return sign(mgr.FS(), req) }
+
+	requests := mgr.Metrics().NewCounter(prefix + "_registry_requests_total")
+	unreachable := mgr.Metrics().NewGauge(prefix + "_registry_unreachable")
+	unreachable.Set(0)
+	opts.OnRequest = func() { requests.Incr(1) }
+	opts.OnState = func(err error) {
+		if err != nil {
+			unreachable.Set(1)
+			mgr.Logger().Warnf("Schema registry %s cannot be reached, messages wait: %v", address, err)
+			return
+		}
+		unreachable.Set(0)
+		mgr.Logger().Infof("Schema registry %s is back", address)
+	}
+	return registry.New(reader, opts)
+}
+
+func positive(conf *service.ParsedConfig, field string) (time.Duration, error) {
+	d, err := conf.FieldDuration(field)
+	if err != nil {
+		return 0, fmt.Errorf("field %s.%s: %w", fieldRegistry, field, err)
+	}
+	if d <= 0 {
+		return 0, fmt.Errorf("field %s.%s: %v is not allowed, must be above 0, such as 5s", fieldRegistry, field, d)
+	}
+	return d, nil
+}
+
+func addresses(joined string) ([]string, error) {
+	var all []string
+	for address := range strings.SplitSeq(joined, ",") {
+		address = strings.TrimSpace(address)
+		u, err := url.Parse(address)
+		switch {
+		case err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https":
+			return nil, fmt.Errorf("field %s.%s: %q is not allowed, must be like http://host:8081 or https://host", fieldRegistry, fieldURL, address)
+		case u.User != nil:
+			// It would end up in logs and errors.
+			return nil, fmt.Errorf("field %s.%s: %q is not allowed, user and password belong into %s.basic_auth", fieldRegistry, fieldURL, u.Redacted(), fieldRegistry)
+		}
+		all = append(all, address)
+	}
+	return all, nil
+}

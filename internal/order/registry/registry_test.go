@@ -1,0 +1,370 @@
+package registry_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/sr"
+	"github.com/twmb/franz-go/pkg/sr/srfake"
+
+	"github.com/orderflow/orderflow/config/schemas"
+	"github.com/orderflow/orderflow/internal/failure"
+	"github.com/orderflow/orderflow/internal/order"
+	"github.com/orderflow/orderflow/internal/order/registry"
+)
+
+// wire carries requests to the fake registry without a network, so that they can live in a bubble
+// of virtual time. It can be made to fail in any way.
+type wire struct {
+	registry *srfake.Registry
+	requests atomic.Int64
+
+	mu    sync.Mutex
+	fault func(*http.Request) (*http.Response, error)
+}
+
+func (w *wire) fail(with func(*http.Request) (*http.Response, error)) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.fault = with
+}
+
+func (w *wire) RoundTrip(req *http.Request) (*http.Response, error) {
+	w.requests.Add(1)
+	w.mu.Lock()
+	fault := w.fault
+	w.mu.Unlock()
+	if fault != nil {
+		return fault(req)
+	}
+	return w.pass(req)
+}
+
+func (w *wire) pass(req *http.Request) (*http.Response, error) {
+	rec := httptest.NewRecorder()
+	w.registry.Handler().ServeHTTP(rec, req)
+	return rec.Result(), nil
+}
+
+func status(code int, body string) func(*http.Request) (*http.Response, error) {
+	return func(*http.Request) (*http.Response, error) {
+		rec := httptest.NewRecorder()
+		rec.WriteHeader(code)
+		_, _ = rec.WriteString(body)
+		return rec.Result(), nil
+	}
+}
+
+func refused(*http.Request) (*http.Response, error) { return nil, errors.New("connection refused") }
+
+type states struct {
+	mu  sync.Mutex
+	all []string
+}
+
+func (s *states) add(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err == nil {
+		s.all = append(s.all, "back")
+	} else {
+		s.all = append(s.all, "down")
+	}
+}
+
+func setUp(t *testing.T) (*registry.Client, *wire, *states) {
+	t.Helper()
+	w := &wire{registry: srfake.New()}
+	w.registry.Close() // its HTTP server is not needed, its handler goes on working
+	reader, err := order.ParseSchema(schemas.Order)
+	require.NoError(t, err)
+	s := &states{}
+	c, err := registry.New(reader, registry.Options{
+		URLs: []string{"http://registry"}, HTTP: &http.Client{Transport: w, Timeout: 5 * time.Second},
+		MaxPause: 10 * time.Second, RememberRefusal: 10 * time.Second, OnState: s.add,
+	})
+	require.NoError(t, err)
+	return c, w, s
+}
+
+func requireCode(t *testing.T, err error, code string) {
+	t.Helper()
+	class, got := failure.Of(err)
+	require.Equal(t, failure.Permanent, class, "%v", err)
+	require.Equal(t, code, got)
+}
+
+const orderOf = `{"type":"record","name":"Order","fields":[%s{"name":"orderId","type":"string"},{"name":"product","type":"string"},{"name":"price","type":"double"}]}`
+
+func TestAKnownSchemaIsAskedForOnce(t *testing.T) {
+	c, w, _ := setUp(t)
+	w.registry.SeedSchema("orders-value", 1, 7, sr.Schema{Schema: fmt.Sprintf(orderOf, `{"name":"note","type":"string"},`)})
+	var wg sync.WaitGroup
+	for range 16 {
+		wg.Go(func() {
+			dec, err := c.Decoder(t.Context(), 7)
+			if err == nil {
+				_, err = dec.Decode([]byte("\x02n\x02A\x02B\x00\x00\x00\x00\x00\x00\xf8\x3f"))
+			}
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	require.EqualValues(t, 1, w.requests.Load())
+}
+
+func TestReferencesAreFetched(t *testing.T) {
+	c, w, _ := setUp(t)
+	w.registry.SeedSchema("country", 1, 1, sr.Schema{Schema: `{"type":"enum","name":"Country","symbols":["DE","FR"]}`})
+	w.registry.SeedSchema("address", 1, 2, sr.Schema{
+		Schema:     `{"type":"record","name":"Address","fields":[{"name":"country","type":"Country"}]}`,
+		References: []sr.SchemaReference{{Name: "Country", Subject: "country", Version: 1}},
+	})
+	w.registry.SeedSchema("orders-value", 1, 3, sr.Schema{
+		Schema: fmt.Sprintf(orderOf, `{"name":"to","type":"Address"},{"name":"from","type":"Country"},`),
+		References: []sr.SchemaReference{
+			{Name: "Country", Subject: "country", Version: 1}, {Name: "Address", Subject: "address", Version: 1},
+		},
+	})
+	dec, err := c.Decoder(t.Context(), 3)
+	require.NoError(t, err)
+	o, err := dec.Decode([]byte("\x02\x00\x02A\x02B\x00\x00\x00\x00\x00\x00\xf8\x3f"))
+	require.NoError(t, err)
+	require.Equal(t, order.Order{ID: "A", Product: "B", Price: 1.5}, o)
+	require.EqualValues(t, 3, w.requests.Load())
+}
+
+func TestSchemasThatCannotBeUsed(t *testing.T) {
+	c, w, s := setUp(t)
+	w.registry.SeedSchema("a", 1, 1, sr.Schema{Schema: `{"type":"record","name":"Order","fields":[{"name":"orderId","type":"string"}]}`})
+	w.registry.SeedSchema("b", 1, 2, sr.Schema{Schema: `syntax = "proto3";`, Type: sr.TypeProtobuf})
+	w.registry.SeedSchema("c", 1, 3, sr.Schema{Schema: `{"type":"what"}`})
+	w.registry.SeedSchema("gone", 1, 9, sr.Schema{Schema: `"string"`})
+	w.registry.SeedSchema("d", 1, 4, sr.Schema{Schema: fmt.Sprintf(orderOf, ""), References: []sr.SchemaReference{{Name: "X", Subject: "gone", Version: 1}}})
+	w.fail(func(req *http.Request) (*http.Response, error) {
+		if strings.HasPrefix(req.URL.Path, "/subjects/gone/") {
+			return status(404, `{"error_code":40401,"message":"subject not found"}`)(req)
+		}
+		return w.pass(req)
+	})
+	for id, text := range map[uint32]string{
+		1: "schema id 1: resolving schemas: reader field ", 2: "schema id 2: is of type PROTOBUF, must be AVRO",
+		3: "schema id 3: parsing schema: ", 4: "schema id 4: reference gone version 1: ",
+	} {
+		_, err := c.Decoder(t.Context(), id)
+		requireCode(t, err, registry.CodeIncompatible)
+		require.ErrorContains(t, err, text)
+	}
+	require.Empty(t, s.all, "these are answers, no outage")
+}
+
+func TestAnUnknownIDIsRememberedForAWhile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, w, _ := setUp(t)
+		for range 10_000 {
+			_, err := c.Decoder(t.Context(), 99)
+			requireCode(t, err, registry.CodeUnknownID)
+			require.EqualError(t, err, "schema id 99 is not known to the registry: schema not found")
+		}
+		require.EqualValues(t, 1, w.requests.Load())
+
+		time.Sleep(11 * time.Second)
+		w.registry.SeedSchema("orders-value", 1, 99, sr.Schema{Schema: schemas.Order})
+		_, err := c.Decoder(t.Context(), 99)
+		require.NoError(t, err, "the schema was registered meanwhile")
+	})
+}
+
+func TestMadeUpIDsTakeBoundedMemory(t *testing.T) {
+	c, w, _ := setUp(t)
+	w.fail(status(404, `{"error_code":40403,"message":"no"}`))
+	for id := range uint32(10_001) {
+		_, err := c.Decoder(t.Context(), id)
+		requireCode(t, err, registry.CodeUnknownID)
+	}
+	_, err := c.Decoder(t.Context(), 10_000)
+	requireCode(t, err, registry.CodeUnknownID)
+	require.EqualValues(t, 10_001, w.requests.Load())
+	_, err = c.Decoder(t.Context(), 0)
+	requireCode(t, err, registry.CodeUnknownID)
+	require.EqualValues(t, 10_002, w.requests.Load(), "the first ones were forgotten")
+}
+
+func TestAnOutageIsWaitedOut(t *testing.T) {
+	for name, fault := range map[string]func(*http.Request) (*http.Response, error){
+		"no connection":     refused,
+		"an internal error": status(500, `{"error_code":50001,"message":"store error"}`),
+		"a gateway's error": status(502, "<html>bad gateway</html>"),
+		"too many requests": status(429, ""),
+		"a wrong password":  status(401, `{"error_code":401,"message":"Unauthorized"}`),
+		"not allowed":       status(403, `{"error_code":40301}`),
+		"a page not found":  status(404, "<html>not found</html>"),
+		"a path not found":  status(404, `{"error_code":404,"message":"HTTP 404 Not Found"}`),
+		"a page of a proxy": status(200, "<html>please log in</html>"),
+		"a registry that hangs": func(req *http.Request) (*http.Response, error) {
+			<-req.Context().Done()
+			return nil, req.Context().Err()
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c, w, s := setUp(t)
+				w.registry.SeedSchema("orders-value", 1, 1, sr.Schema{Schema: schemas.Order})
+				w.fail(fault)
+				begin := time.Now()
+				time.AfterFunc(time.Minute, func() { w.fail(nil) })
+				var wg sync.WaitGroup
+				for range 4 {
+					wg.Go(func() {
+						if _, err := c.Decoder(t.Context(), 1); err != nil {
+							t.Error(err)
+						}
+					})
+				}
+				wg.Wait()
+				waited := time.Since(begin)
+				require.GreaterOrEqual(t, waited, time.Minute)
+				require.LessOrEqual(t, waited, 75*time.Second, "the longest pause is 10 s, the longest request 5 s")
+				require.Equal(t, []string{"down", "back"}, s.all, "told once, whatever it took")
+				require.LessOrEqual(t, w.requests.Load(), int64(15), "pauses grow, and one caller probes for all")
+			})
+		})
+	}
+}
+
+func TestPausesDoubleUpToTheLongest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, w, _ := setUp(t)
+		begin := time.Now()
+		var at []time.Duration
+		w.fail(func(req *http.Request) (*http.Response, error) {
+			at = append(at, time.Since(begin))
+			return refused(req)
+		})
+		ctx, cancel := context.WithTimeout(t.Context(), 35*time.Second)
+		defer cancel()
+		_, err := c.Decoder(ctx, 1)
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		require.Equal(t, 35*time.Second, time.Since(begin), "the wait ends at once")
+		ms := time.Millisecond
+		require.Equal(t, []time.Duration{0, 100 * ms, 300 * ms, 700 * ms, 1500 * ms, 3100 * ms, 6300 * ms, 12700 * ms, 22700 * ms, 32700 * ms}, at)
+	})
+}
+
+func TestWaitingEndsWithTheContext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, w, _ := setUp(t)
+		w.fail(refused)
+		ctx, cancel := context.WithCancel(t.Context())
+		errs := make(chan error)
+		for range 3 { // one probes, two wait for it
+			go func() { _, err := c.Decoder(ctx, 1); errs <- err }()
+		}
+		time.Sleep(5 * time.Second)
+		cancel()
+		for range 3 {
+			err := <-errs
+			require.ErrorIs(t, err, context.Canceled)
+			class, _ := failure.Of(err)
+			require.NotEqual(t, failure.Permanent, class)
+		}
+		// Whoever comes next is served.
+		w.fail(nil)
+		w.registry.SeedSchema("orders-value", 1, 1, sr.Schema{Schema: schemas.Order})
+		_, err := c.Decoder(t.Context(), 1)
+		require.NoError(t, err)
+	})
+}
+
+func TestRegistering(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, w, s := setUp(t)
+		schema, err := order.ParseSchema(schemas.Order)
+		require.NoError(t, err)
+
+		_, err = c.ID(t.Context(), "orders-value", schema, false)
+		requireCode(t, err, registry.CodeNotRegistered)
+		require.ErrorContains(t, err, "subject orders-value: ")
+		time.Sleep(11 * time.Second)
+
+		w.fail(refused)
+		time.AfterFunc(3*time.Second, func() { w.fail(nil) })
+		id, err := c.ID(t.Context(), "orders-value", schema, true)
+		require.NoError(t, err)
+		require.Equal(t, []string{"down", "back"}, s.all)
+		require.True(t, w.registry.SubjectExists("orders-value"))
+
+		before := w.requests.Load()
+		again, err := c.ID(t.Context(), "orders-value", schema, true)
+		require.NoError(t, err)
+		require.Equal(t, id, again)
+		require.Equal(t, before, w.requests.Load())
+
+		fresh, other, _ := setUp(t)
+		other.registry.SeedSchema("orders-value", 1, 42, sr.Schema{Schema: schemas.Order})
+		found, err := fresh.ID(t.Context(), "orders-value", schema, false)
+		require.NoError(t, err)
+		require.EqualValues(t, 42, found)
+	})
+}
+
+func TestARegistryMayRefuseASchema(t *testing.T) {
+	for _, code := range []int{409, 422, 400} {
+		c, w, s := setUp(t)
+		schema, err := order.ParseSchema(schemas.Order)
+		require.NoError(t, err)
+		w.fail(status(code, `{"error_code":42201,"message":"incompatible with an earlier schema"}`))
+		for range 100 {
+			_, err = c.ID(t.Context(), "orders-value", schema, true)
+			requireCode(t, err, registry.CodeRefused)
+			require.EqualError(t, err, "subject orders-value: incompatible with an earlier schema")
+		}
+		require.EqualValues(t, 1, w.requests.Load())
+		require.Empty(t, s.all)
+	}
+}
+
+func TestAnAnswerWithoutIDIsNoAnswer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, w, s := setUp(t)
+		schema, err := order.ParseSchema(schemas.Order)
+		require.NoError(t, err)
+		w.fail(status(200, `{}`))
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		_, err = c.ID(ctx, "orders-value", schema, true)
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		require.Equal(t, []string{"down"}, s.all)
+	})
+}
+
+func TestRequestsAreSignedAndCounted(t *testing.T) {
+	w := &wire{registry: srfake.New(srfake.WithAuth("Bearer secret"))}
+	w.registry.Close()
+	w.registry.SeedSchema("orders-value", 1, 1, sr.Schema{Schema: schemas.Order})
+	reader, err := order.ParseSchema(schemas.Order)
+	require.NoError(t, err)
+	requests := 0
+	c, err := registry.New(reader, registry.Options{
+		URLs: []string{"http://registry"}, HTTP: &http.Client{Transport: w},
+		MaxPause: time.Second, RememberRefusal: time.Second,
+		Sign:      func(req *http.Request) error { req.Header.Set("Authorization", "Bearer secret"); return nil },
+		OnRequest: func() { requests++ },
+	})
+	require.NoError(t, err)
+	_, err = c.Decoder(t.Context(), 1)
+	require.NoError(t, err)
+	require.Equal(t, 1, requests)
+}

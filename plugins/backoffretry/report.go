@@ -1,0 +1,106 @@
+package backoffretry
+
+import (
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"text/tabwriter"
+
+	"github.com/redpanda-data/benthos/v4/public/service"
+)
+
+// report counts, for the metrics and for the summary at the end.
+type report struct {
+	attemptsTotal    *service.MetricCounter
+	retriesTotal     *service.MetricCounter
+	recoveredTotal   *service.MetricCounter
+	exhaustedTotal   *service.MetricCounter
+	permanentTotal   *service.MetricCounter
+	checkErrorsTotal *service.MetricCounter
+	waitingGauge     *service.MetricGauge
+
+	attempts, recovered, exhausted, permanent atomic.Int64
+	retries                                   []atomic.Int64
+	// numbers are the label values of the retries, made once.
+	numbers []string
+}
+
+func newReport(m *service.Metrics, retries int) *report {
+	r := &report{
+		attemptsTotal:    m.NewCounter("orderflow_backoff_retry_attempts_total"),
+		retriesTotal:     m.NewCounter("orderflow_backoff_retry_retries_total", "retry"),
+		recoveredTotal:   m.NewCounter("orderflow_backoff_retry_recovered_total"),
+		exhaustedTotal:   m.NewCounter("orderflow_backoff_retry_exhausted_total"),
+		permanentTotal:   m.NewCounter("orderflow_backoff_retry_permanent_total"),
+		checkErrorsTotal: m.NewCounter("orderflow_backoff_retry_check_errors_total"),
+		waitingGauge:     m.NewGauge("orderflow_backoff_retry_waiting", "retry"),
+		retries:          make([]atomic.Int64, retries),
+		numbers:          make([]string, retries),
+	}
+	for i := range r.numbers {
+		r.numbers[i] = strconv.Itoa(i + 1)
+	}
+	return r
+}
+
+// started counts an attempt, counted from 1.
+func (r *report) started(attempt int) {
+	r.attempts.Add(1)
+	r.attemptsTotal.Incr(1)
+	if retry := attempt - 1; retry >= 1 && retry <= len(r.retries) {
+		r.retries[retry-1].Add(1)
+		r.retriesTotal.Incr(1, r.numbers[retry-1])
+	}
+}
+
+// waiting counts a message that waits for a retry, until the function it returns is called.
+func (r *report) waiting(retry int) (done func()) {
+	r.waitingGauge.Incr(1, r.numbers[retry-1])
+	return func() { r.waitingGauge.Decr(1, r.numbers[retry-1]) }
+}
+
+func (r *report) passed(attempt int) {
+	if attempt > 1 {
+		r.recovered.Add(1)
+		r.recoveredTotal.Incr(1)
+	}
+}
+
+func (r *report) failed(v verdict) {
+	if v == hopeless {
+		r.permanent.Add(1)
+		r.permanentTotal.Incr(1)
+		return
+	}
+	r.exhausted.Add(1)
+	r.exhaustedTotal.Incr(1)
+}
+
+// section writes the summary.
+func (r *report) section(w io.Writer, title string) {
+	if r.attempts.Load() == 0 {
+		return
+	}
+	var total int64
+	var each []string
+	for i := range r.retries {
+		if n := r.retries[i].Load(); n > 0 {
+			total += n
+			each = append(each, fmt.Sprintf("retry %s: %d", r.numbers[i], n))
+		}
+	}
+	detail := ""
+	if len(each) > 0 {
+		detail = " (" + strings.Join(each, ", ") + ")"
+	}
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, title)
+	fmt.Fprintf(t, "  attempts\t%d\n", r.attempts.Load())
+	fmt.Fprintf(t, "  retries\t%d%s\n", total, detail)
+	fmt.Fprintf(t, "  recovered\t%d\n", r.recovered.Load())
+	fmt.Fprintf(t, "  exhausted\t%d\n", r.exhausted.Load())
+	fmt.Fprintf(t, "  permanent failures\t%d\n", r.permanent.Load())
+	t.Flush()
+}

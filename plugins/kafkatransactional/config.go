@@ -1,0 +1,306 @@
+package kafkatransactional
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/redpanda-data/benthos/v4/public/service"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/sasl"
+	"github.com/twmb/franz-go/pkg/sasl/oauth"
+	"github.com/twmb/franz-go/pkg/sasl/plain"
+	"github.com/twmb/franz-go/pkg/sasl/scram"
+)
+
+const (
+	fieldSeedBrokers        = "seed_brokers"
+	fieldClientID           = "client_id"
+	fieldTLS                = "tls"
+	fieldSASL               = "sasl"
+	fieldTopics             = "topics"
+	fieldGroup              = "consumer_group"
+	fieldStartOffset        = "start_offset"
+	fieldStateTopic         = "state_topic"
+	fieldInstanceID         = "instance_id"
+	fieldCommitInterval     = "commit_interval"
+	fieldTransactionTimeout = "transaction_timeout"
+	fieldSessionTimeout     = "session_timeout"
+	fieldHeartbeatInterval  = "heartbeat_interval"
+	fieldRebalanceTimeout   = "rebalance_timeout"
+	fieldMaxWaiting         = "max_waiting"
+	fieldBatchSize          = "batch_size"
+	fieldMaxInFlight        = "max_in_flight"
+	fieldMetadataMaxAge     = "metadata_max_age"
+	fieldFetchMaxBytes      = "fetch_max_bytes"
+	fieldOrdering           = "ordering"
+
+	startEarliest  = "earliest"
+	startLatest    = "latest"
+	startCommitted = "committed"
+)
+
+func inputSpec() *service.ConfigSpec {
+	return service.NewConfigSpec().
+		Beta().
+		Categories("Services").
+		Summary("Consumes Kafka topics as a member of a consumer group and puts one transaction around all that happens to what it read: offsets, results, dead letters, waiting retries and aggregates become visible together or not at all.").
+		Description("Needs a `kafka_transactional` output in the same pipeline, brokers of version 2.5 or newer, and a compacted state topic with as many partitions as the topics that are read. Whoever reads the results must read committed records only. Each message carries the metadata of the `redpanda` input, and `attempt`: 1, or more when the message waited for a retry.").
+		Field(service.NewStringListField(fieldSeedBrokers).
+			Description("Addresses of brokers to connect to first. An item may hold several, joined by commas.").
+			Example([]string{"localhost:9092"})).
+		Field(service.NewStringListField(fieldTopics).
+			Description("Topics to consume. An item may hold several, joined by commas.").
+			Example([]string{"orders"})).
+		Field(service.NewStringField(fieldGroup).
+			Description("The consumer group. Instances of one group share the partitions.").
+			Example("orderflow")).
+		Field(service.NewStringField(fieldStateTopic).
+			Description("The compacted topic that holds waiting messages and aggregates. Each consumer group needs its own.").
+			Example("orders-state")).
+		Field(service.NewStringField(fieldInstanceID).
+			Description("A name that this instance keeps over restarts, unique in its group. It gives a static group member and a stable transactional id, so that a restarted instance ends its own leftovers at once. Empty: a random transactional id.").
+			Default("").Example("consumer-0")).
+		Field(service.NewDurationField(fieldCommitInterval).
+			Description("How long a transaction stays open, and so how long a result may take to become visible.").
+			Default("500ms")).
+		Field(service.NewStringEnumField(fieldStartOffset, startEarliest, startLatest, startCommitted).
+			Description("Where to begin in a partition for which the group has committed nothing. With `committed` that is an error.").
+			Default(startEarliest)).
+		Field(service.NewIntField(fieldMaxWaiting).
+			Description("How many messages may wait for a retry; at this number fetching pauses until some are resolved. A waiting message takes about 500 bytes of memory plus its own size.").
+			Default(100_000)).
+		Field(service.NewStringAnnotatedEnumField(fieldOrdering, map[string]string{
+			orderingNone:      "A waiting message delays no other.",
+			orderingKey:       "Later messages of the same key and partition wait behind it, so at most one message of a key is in the pipeline at a time. Messages without a key are free. When max_waiting is met, others wait too.",
+			orderingPartition: "Later messages of the same partition wait behind it, so at most one message of a partition is in the pipeline at a time.",
+		}).Description("Which messages may not overtake one that waits for a retry.").
+			Default(orderingNone)).
+		Field(service.NewIntField(fieldBatchSize).
+			Description("The most messages in a batch.").
+			Default(1000).Advanced()).
+		Field(service.NewIntField(fieldMaxInFlight).
+			Description("The most batches that are in the pipeline at once.").
+			Default(8).Advanced()).
+		Field(service.NewDurationField(fieldSessionTimeout).
+			Description("How long the group waits for a heartbeat before it gives this instance's partitions to others.").
+			Default("10s")).
+		Field(service.NewDurationField(fieldHeartbeatInterval).
+			Description("Time between heartbeats; at most a third of `session_timeout`.").
+			Default("2s").Advanced()).
+		Field(service.NewDurationField(fieldRebalanceTimeout).
+			Description("How long members may take to join when the group rebalances.").
+			Default("30s").Advanced()).
+		Field(service.NewDurationField(fieldTransactionTimeout).
+			Description("After this time the broker aborts the transaction of an instance that is gone. Brokers look every 10 seconds. It must be longer than `commit_interval` and the longest time that the pipeline takes for a batch.").
+			Default("10s").Advanced()).
+		Field(service.NewStringField(fieldClientID).
+			Description("The name under which the client appears in the broker's logs and quotas.").
+			Default("orderflow").Advanced()).
+		Field(service.NewDurationField(fieldMetadataMaxAge).
+			Description("How often the client looks for new partitions and moved leaders.").
+			Default("1m").Advanced()).
+		Field(service.NewIntField(fieldFetchMaxBytes).
+			Description("The most bytes that the client fetches from one partition at a time.").
+			Default(1 << 20).Advanced()).
+		Field(service.NewTLSToggledField(fieldTLS)).
+		Field(saslField())
+}
+
+func saslField() *service.ConfigField {
+	return service.NewObjectListField(fieldSASL,
+		service.NewStringEnumField("mechanism", "none", "PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER").
+			Description("The SASL mechanism to use."),
+		service.NewStringField("username").Description("The user name, for PLAIN and SCRAM.").Default(""),
+		service.NewStringField("password").Description("The password, for PLAIN and SCRAM.").Default("").Secret(),
+		service.NewStringField("token").Description("The token, for OAUTHBEARER.").Default("").Secret(),
+	).Description("SASL mechanisms, tried in this order.").Optional().Advanced()
+}
+
+// config is what the input was told.
+type config struct {
+	brokers            []string
+	clientID           string
+	tls                *tls.Config
+	sasl               []sasl.Mechanism
+	topics             []string
+	group              string
+	stateTopic         string
+	instanceID         string
+	startOffset        string
+	ordering           string
+	commitInterval     time.Duration
+	transactionTimeout time.Duration
+	sessionTimeout     time.Duration
+	heartbeatInterval  time.Duration
+	rebalanceTimeout   time.Duration
+	metadataMaxAge     time.Duration
+	fetchMaxBytes      int
+	maxWaiting         int
+	batchSize          int
+	maxInFlight        int
+	extra              []kgo.Opt
+}
+
+// clientOpts are the options of every client that this input makes.
+func (c *config) clientOpts() []kgo.Opt {
+	opts := []kgo.Opt{
+		kgo.SeedBrokers(c.brokers...),
+		kgo.ClientID(c.clientID),
+		kgo.MetadataMaxAge(c.metadataMaxAge),
+		kgo.MetadataMinAge(min(c.metadataMaxAge, 250*time.Millisecond)),
+	}
+	if c.tls != nil {
+		opts = append(opts, kgo.DialTLSConfig(c.tls))
+	}
+	if len(c.sasl) > 0 {
+		opts = append(opts, kgo.SASL(c.sasl...))
+	}
+	return append(opts, c.extra...)
+}
+
+func parseConfig(pc *service.ParsedConfig) (*config, error) {
+	c := &config{}
+	f := fields{pc: pc}
+	c.brokers = f.list(fieldSeedBrokers)
+	c.topics = f.list(fieldTopics)
+	c.group = f.text(fieldGroup)
+	c.stateTopic = f.text(fieldStateTopic)
+	c.clientID = f.optional(fieldClientID)
+	c.instanceID = f.optional(fieldInstanceID)
+	c.startOffset = f.optional(fieldStartOffset)
+	c.ordering = f.text(fieldOrdering)
+	c.commitInterval = f.duration(fieldCommitInterval, 10*time.Millisecond, time.Minute)
+	c.transactionTimeout = f.duration(fieldTransactionTimeout, time.Second, 15*time.Minute)
+	c.sessionTimeout = f.duration(fieldSessionTimeout, time.Second, 30*time.Minute)
+	c.heartbeatInterval = f.duration(fieldHeartbeatInterval, 100*time.Millisecond, 10*time.Minute)
+	c.rebalanceTimeout = f.duration(fieldRebalanceTimeout, time.Second, 30*time.Minute)
+	c.metadataMaxAge = f.duration(fieldMetadataMaxAge, 100*time.Millisecond, time.Hour)
+	c.fetchMaxBytes = f.number(fieldFetchMaxBytes, 1, 1<<30)
+	c.maxWaiting = f.number(fieldMaxWaiting, 1, 100_000_000)
+	c.batchSize = f.number(fieldBatchSize, 1, 100_000)
+	c.maxInFlight = f.number(fieldMaxInFlight, 1, 10_000)
+	if f.err != nil {
+		return nil, f.err
+	}
+	if c.transactionTimeout <= c.commitInterval {
+		return nil, fmt.Errorf("field %s: %s is too short: it must be longer than %s, which is %s", fieldTransactionTimeout, c.transactionTimeout, fieldCommitInterval, c.commitInterval)
+	}
+	if 3*c.heartbeatInterval > c.sessionTimeout {
+		// Whoever shortens the session means the heartbeats too.
+		c.heartbeatInterval = c.sessionTimeout / 3
+	}
+	for _, t := range c.topics {
+		if t == c.stateTopic {
+			return nil, fmt.Errorf("field %s: %q is also one of %s: the state needs a topic of its own", fieldStateTopic, t, fieldTopics)
+		}
+	}
+	tlsConf, enabled, err := pc.FieldTLSToggled(fieldTLS)
+	if err != nil {
+		return nil, fmt.Errorf("field %s: %w", fieldTLS, err)
+	}
+	if enabled {
+		c.tls = tlsConf
+	}
+	if c.sasl, err = parseSASL(pc); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+func parseSASL(pc *service.ParsedConfig) ([]sasl.Mechanism, error) {
+	if !pc.Contains(fieldSASL) {
+		return nil, nil
+	}
+	list, err := pc.FieldObjectList(fieldSASL)
+	if err != nil {
+		return nil, fmt.Errorf("field %s: %w", fieldSASL, err)
+	}
+	var mechanisms []sasl.Mechanism
+	for _, o := range list {
+		mechanism, err := o.FieldString("mechanism")
+		if err != nil {
+			return nil, fmt.Errorf("field %s.mechanism: %w", fieldSASL, err)
+		}
+		user, _ := o.FieldString("username")
+		password, _ := o.FieldString("password")
+		token, _ := o.FieldString("token")
+		switch mechanism {
+		case "PLAIN":
+			mechanisms = append(mechanisms, plain.Auth{User: user, Pass: password}.AsMechanism())
+		case "SCRAM-SHA-256":
+			mechanisms = append(mechanisms, scram.Auth{User: user, Pass: password}.AsSha256Mechanism())
+		case "SCRAM-SHA-512":
+			mechanisms = append(mechanisms, scram.Auth{User: user, Pass: password}.AsSha512Mechanism())
+		case "OAUTHBEARER":
+			mechanisms = append(mechanisms, oauth.Oauth(func(context.Context) (oauth.Auth, error) {
+				return oauth.Auth{Token: token}, nil
+			}))
+		}
+	}
+	return mechanisms, nil
+}
+
+// fields reads config fields and keeps the first error, which names the field and the value.
+type fields struct {
+	pc  *service.ParsedConfig
+	err error
+}
+
+func (f *fields) fail(name string, err error) {
+	if f.err == nil && err != nil {
+		f.err = fmt.Errorf("field %s: %w", name, err)
+	}
+}
+
+func (f *fields) optional(name string) string {
+	v, err := f.pc.FieldString(name)
+	f.fail(name, err)
+	return v
+}
+
+func (f *fields) text(name string) string {
+	v := f.optional(name)
+	if v == "" {
+		f.fail(name, errors.New("is empty"))
+	}
+	return v
+}
+
+func (f *fields) list(name string) []string {
+	items, err := f.pc.FieldStringList(name)
+	f.fail(name, err)
+	var all []string
+	for _, item := range items {
+		for v := range strings.SplitSeq(item, ",") {
+			if v = strings.TrimSpace(v); v != "" {
+				all = append(all, v)
+			}
+		}
+	}
+	if len(all) == 0 {
+		f.fail(name, errors.New("is empty"))
+	}
+	return all
+}
+
+func (f *fields) duration(name string, low, high time.Duration) time.Duration {
+	v, err := f.pc.FieldDuration(name)
+	f.fail(name, err)
+	if err == nil && (v < low || v > high) {
+		f.fail(name, fmt.Errorf("%s is out of range: from %s to %s", v, low, high))
+	}
+	return v
+}
+
+func (f *fields) number(name string, low, high int) int {
+	v, err := f.pc.FieldInt(name)
+	f.fail(name, err)
+	if err == nil && (v < low || v > high) {
+		f.fail(name, fmt.Errorf("%d is out of range: from %d to %d", v, low, high))
+	}
+	return v
+}

@@ -1,0 +1,169 @@
+// Package kafkatransactional reads and writes Kafka in one transaction: what was read, what
+// was written, what waits for a retry and what was counted become visible together, or not at
+// all. The input owns the transaction, outputs of the same stream write in it, and processors
+// reach it through internal/session.
+//
+// The input is read by one goroutine, its batches are acknowledged by many; outputs may write
+// from many. The idea is in partition.go (what one source partition's state is) and client.go
+// (when a transaction begins and ends, and what makes it abort); stored.go has the format of
+// the state topic.
+package kafkatransactional
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/redpanda-data/benthos/v4/public/service"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+const pluginName = "kafka_transactional"
+
+func init() {
+	if err := Register(service.GlobalEnvironment()); err != nil {
+		panic(err)
+	}
+}
+
+// Register adds the input and the output to an environment. The options go to every client,
+// so that tests can give it a dialer of their own.
+func Register(env *service.Environment, opts ...kgo.Opt) error {
+	if err := env.RegisterBatchInput(pluginName, inputSpec(), func(pc *service.ParsedConfig, res *service.Resources) (service.BatchInput, error) {
+		return newInput(pc, res, opts)
+	}); err != nil {
+		return err
+	}
+	return env.RegisterBatchOutput(pluginName, outputSpec(), newOutput)
+}
+
+// hubKey finds the hub of a stream among the resources.
+type hubKey struct{ stream string }
+
+// hub is where a stream's input and outputs meet. Outputs add themselves before the input
+// connects.
+type hub struct {
+	mu          sync.Mutex
+	topics      []string // those that outputs name literally
+	compression string
+	partitioner string
+	outputs     int
+}
+
+// input adapts the client to the host.
+type input struct {
+	conf *config
+	hub  *hub
+	log  *service.Logger
+	met  *instruments
+
+	mu     sync.Mutex
+	client *client
+	failed int // connections in a row that were lost
+}
+
+func newInput(pc *service.ParsedConfig, res *service.Resources, opts []kgo.Opt) (*input, error) {
+	conf, err := parseConfig(pc)
+	if err != nil {
+		return nil, err
+	}
+	conf.extra = opts
+	h := &hub{}
+	if _, exists := res.GetOrSetGeneric(hubKey{res.StreamID()}, h); exists {
+		return nil, errors.New("a stream can have one kafka_transactional input only: list all topics in its field topics")
+	}
+	return &input{conf: conf, hub: h, log: res.Logger(), met: newInstruments(res.Metrics())}, nil
+}
+
+// Connect makes a client if there is none.
+func (in *input) Connect(ctx context.Context) error {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if in.client != nil {
+		return nil
+	}
+	producer, topics, err := in.hub.producerOpts(in.conf.stateTopic)
+	if err != nil {
+		return err
+	}
+	c, err := connect(ctx, in.conf, producer, topics, in.log, in.met)
+	if err != nil {
+		return err
+	}
+	in.client = c
+	return nil
+}
+
+// ReadBatch returns the next batch of orders, new ones or those whose retry is due.
+func (in *input) ReadBatch(ctx context.Context) (service.MessageBatch, service.AckFunc, error) {
+	in.mu.Lock()
+	c := in.client
+	in.mu.Unlock()
+	if c == nil {
+		return nil, nil, service.ErrNotConnected
+	}
+	b, err := c.read(ctx)
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil, nil, ctx.Err() // a stop; Close ends the transaction
+		}
+		return nil, nil, in.lose(ctx, c, err)
+	}
+	in.failed = 0
+	msgs := make(service.MessageBatch, len(b.orders))
+	for i := range b.orders {
+		msgs[i] = b.orders[i].message()
+	}
+	return msgs, func(_ context.Context, err error) error {
+		b.ack(err)
+		return nil
+	}, nil
+}
+
+// lose throws a client away after an error whose outcome is unknown. The host then connects
+// again, and everything goes on from what was committed.
+func (in *input) lose(ctx context.Context, c *client, err error) error {
+	wait := min(100*time.Millisecond<<min(in.failed, 10), 10*time.Second)
+	in.failed++
+	if isFenced(err) {
+		in.log.With("instance_id", in.conf.instanceID).Errorf("Another client has taken over this transactional id, or the transaction lasted longer than transaction_timeout; an instance_id must be unique in its group: %v", err)
+		if in.conf.instanceID != "" && in.failed > 1 {
+			wait = in.conf.sessionTimeout
+		}
+	} else {
+		in.log.Warnf("Lost the transaction, connecting again: %v", err)
+	}
+	c.giveUp(ctx, err)
+	in.mu.Lock()
+	in.client = nil
+	in.mu.Unlock()
+	_ = c.pauseFull(ctx, wait)
+	return service.ErrNotConnected
+}
+
+// giveUp makes the client unusable and waits until nothing of it is in flight, so that the
+// next one cannot hand out an order that is still worked on.
+func (c *client) giveUp(ctx context.Context, err error) {
+	c.mu.Lock()
+	c.closed = true
+	c.doom(err)
+	c.mu.Unlock()
+	_ = c.barrier(ctx, true)
+	c.close()
+}
+
+// Close ends the last transaction. The host calls it when it has answered every batch that
+// it took, or when it gives up on them.
+func (in *input) Close(context.Context) error {
+	in.mu.Lock()
+	c := in.client
+	in.client = nil
+	in.mu.Unlock()
+	if c != nil {
+		c.stop()
+	}
+	return nil
+}
+
+var _ service.BatchInput = (*input)(nil)

@@ -1,0 +1,184 @@
+package kafkatransactional
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"sync"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// defaultMaxMessageBytes is assumed where the topic's configuration may not be read.
+const defaultMaxMessageBytes = 1_000_012
+
+// limits knows what each topic would refuse, so that a record can be refused before it is
+// produced: a refusal by the broker would take everything that is buffered behind it in its
+// partition along with the same error.
+type limits struct {
+	adm   *kadm.Client
+	state string
+
+	mu     sync.RWMutex
+	topics map[string]topicLimit
+}
+
+type topicLimit struct {
+	exists     bool
+	compacted  bool
+	maxBytes   int
+	partitions int
+}
+
+// errRefused marks what no retry of the same record can cure.
+type errRefused struct{ reason string }
+
+func (e *errRefused) Error() string { return e.reason }
+
+func newLimits(adm *kadm.Client, state string) *limits {
+	return &limits{adm: adm, state: state, topics: map[string]topicLimit{}}
+}
+
+// look asks the cluster about topics, and about those that are known already.
+func (l *limits) look(ctx context.Context, topics ...string) error {
+	l.mu.RLock()
+	for t := range l.topics {
+		topics = append(topics, t)
+	}
+	l.mu.RUnlock()
+	if len(topics) == 0 {
+		return nil
+	}
+	details, err := l.adm.ListTopicsWithInternal(ctx, topics...)
+	if err != nil {
+		return fmt.Errorf("listing topics: %w", err)
+	}
+	found := map[string]topicLimit{}
+	var existing []string
+	for _, t := range topics {
+		d, ok := details[t]
+		exists := ok && d.Err == nil && len(d.Partitions) > 0
+		found[t] = topicLimit{exists: exists, maxBytes: defaultMaxMessageBytes, partitions: len(d.Partitions)}
+		if exists {
+			existing = append(existing, t)
+		}
+	}
+	if len(existing) > 0 {
+		// Without the right to describe configurations the default is the best guess there is.
+		if configs, err := l.adm.DescribeTopicConfigs(ctx, existing...); err == nil {
+			for _, rc := range configs {
+				if rc.Err == nil {
+					found[rc.Name] = found[rc.Name].with(rc.Configs)
+				}
+			}
+		} else if ctx.Err() != nil {
+			return ctx.Err()
+		}
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for t, limit := range found {
+		l.topics[t] = limit
+	}
+	return nil
+}
+
+func (t topicLimit) with(configs []kadm.Config) topicLimit {
+	for _, c := range configs {
+		if c.Value == nil {
+			continue
+		}
+		switch c.Key {
+		case "max.message.bytes":
+			if n, err := strconv.Atoi(*c.Value); err == nil {
+				t.maxBytes = n
+			}
+		case "cleanup.policy":
+			t.compacted = *c.Value == "compact" || *c.Value == "compact,delete" || *c.Value == "delete,compact"
+		}
+	}
+	return t
+}
+
+func (l *limits) of(topic string) (topicLimit, bool) {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	t, ok := l.topics[topic]
+	return t, ok
+}
+
+// check returns an *errRefused if the topic would refuse the record.
+func (l *limits) check(ctx context.Context, rec *kgo.Record) error {
+	t, ok := l.of(rec.Topic)
+	if !ok {
+		if err := l.look(ctx, rec.Topic); err != nil {
+			return err
+		}
+		t, _ = l.of(rec.Topic)
+	}
+	switch size := batchSize(rec); {
+	case !t.exists:
+		return &errRefused{fmt.Sprintf("topic %q does not exist", rec.Topic)}
+	case t.compacted && rec.Key == nil:
+		return &errRefused{fmt.Sprintf("topic %q is compacted and takes no record without a key", rec.Topic)}
+	case size >= t.maxBytes:
+		return &errRefused{fmt.Sprintf("record of %d bytes is too large for topic %q, whose max.message.bytes is %d", size, rec.Topic, t.maxBytes)}
+	}
+	return nil
+}
+
+// fitsState tells whether the order can be written to the state topic, with a history of
+// moderate length and an error text of this many bytes.
+func (l *limits) fitsState(rec *kgo.Record, text int) bool {
+	t, ok := l.of(l.state)
+	// JSON writes a byte of text as six at most.
+	return !ok || batchSize(rec)+6*text+4096 < t.maxBytes
+}
+
+// maxBatchBytes bounds what the client puts into one batch, by topic.
+func (l *limits) maxBatchBytes(topic string) int32 {
+	if t, ok := l.of(topic); ok {
+		return int32(t.maxBytes)
+	}
+	return defaultMaxMessageBytes
+}
+
+// batchSize is the size of a batch that holds nothing but rec, uncompressed: what a broker
+// compares with max.message.bytes.
+// Source: the record batch format, version 2, of the Kafka protocol.
+func batchSize(rec *kgo.Record) int {
+	n := 3 // attributes, timestamp delta and offset delta of a single record
+	n += varintLen(lenOrNull(rec.Key)) + len(rec.Key)
+	n += varintLen(lenOrNull(rec.Value)) + len(rec.Value)
+	n += varintLen(len(rec.Headers))
+	for _, h := range rec.Headers {
+		n += varintLen(len(h.Key)) + len(h.Key)
+		n += varintLen(lenOrNull(h.Value)) + len(h.Value)
+	}
+	return 61 + varintLen(n) + n
+}
+
+func lenOrNull(b []byte) int {
+	if b == nil {
+		return -1
+	}
+	return len(b)
+}
+
+// varintLen is the length of v as a zigzag varint.
+func varintLen(v int) int {
+	u := uint64(v)<<1 ^ uint64(v>>63)
+	n := 1
+	for u >= 0x80 {
+		u >>= 7
+		n++
+	}
+	return n
+}
+
+func isRefused(err error) bool {
+	_, ok := errors.AsType[*errRefused](err)
+	return ok
+}

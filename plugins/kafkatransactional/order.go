@@ -1,0 +1,152 @@
+package kafkatransactional
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/redpanda-data/benthos/v4/public/service"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/orderflow/orderflow/internal/session"
+)
+
+// batch is a set of orders that the pipeline was given together and answers together.
+type batch struct {
+	client *client
+	txn    *transaction
+	polled int // how many records were polled for it, the others having waited
+
+	mu     sync.Mutex // guards the orders while processors and outputs work on them
+	orders []order
+}
+
+// order is a record that the pipeline works on. It is the context of its message too, so that
+// handing one out costs no allocation of its own.
+type order struct {
+	context.Context
+	batch *batch
+	part  *partition
+	rec   *kgo.Record
+
+	hist    session.History
+	refused int
+	wait    bool
+	due     time.Time
+
+	contributions []contribution
+	produced      int
+	deadLettered  bool
+}
+
+type contribution struct {
+	name, group string
+	value       any
+	fresh       func() session.Accumulator
+}
+
+var _ session.Carrier = (*order)(nil)
+
+// Value makes the order the context of its message.
+func (o *order) Value(key any) any {
+	if key == session.Key {
+		return session.Carrier(o)
+	}
+	return o.Context.Value(key)
+}
+
+func (o *order) is(p session.Place) bool {
+	return o.rec.Offset == p.Offset && o.rec.Partition == p.Partition && o.rec.Topic == p.Topic
+}
+
+// In finds the order at p. It is this one unless the host has swapped contexts.
+func (o *order) In(p session.Place) (session.Order, bool) {
+	if o.is(p) {
+		return o, true
+	}
+	for i := range o.batch.orders {
+		if other := &o.batch.orders[i]; other.is(p) {
+			return other, true
+		}
+	}
+	return o.batch.client.find(p)
+}
+
+// History returns what was tried so far.
+func (o *order) History() session.History {
+	o.batch.mu.Lock()
+	defer o.batch.mu.Unlock()
+	return o.hist
+}
+
+// SetHistory replaces the history.
+func (o *order) SetHistory(h session.History) {
+	o.batch.mu.Lock()
+	defer o.batch.mu.Unlock()
+	o.hist = h
+}
+
+var errNotWaitable = errors.New("the order is too large for the state topic")
+
+// Wait asks for the order to be handed out again.
+func (o *order) Wait(due time.Time) error {
+	o.batch.mu.Lock()
+	defer o.batch.mu.Unlock()
+	return o.waitLocked(due)
+}
+
+func (o *order) waitLocked(due time.Time) error {
+	// A waiting order is written with a few hundred bytes more than its record has; the exact
+	// size is known only when it is encoded, so that leave some room.
+	if !o.batch.client.limits.fitsState(o.rec, len(o.hist.Text)) {
+		return errNotWaitable
+	}
+	o.wait, o.due = true, due
+	return nil
+}
+
+// Contribute remembers a value for the time when the order's outcome is known.
+func (o *order) Contribute(name, group string, value any, fresh func() session.Accumulator) {
+	o.batch.mu.Lock()
+	defer o.batch.mu.Unlock()
+	o.contributions = append(o.contributions, contribution{name, group, value, fresh})
+}
+
+// Session returns the client that handed out the order.
+func (o *order) Session() session.Session { return o.batch.client }
+
+// Metadata that every message of the input carries, as the redpanda input gives it, plus the
+// attempt number. It is set after the record's headers, so that a header of the same name
+// cannot pose as it.
+const (
+	metaKey       = "kafka_key"
+	metaTopic     = "kafka_topic"
+	metaPartition = "kafka_partition"
+	metaOffset    = "kafka_offset"
+	metaUnix      = "kafka_timestamp_unix"
+	metaUnixMS    = "kafka_timestamp_ms"
+	metaTombstone = "kafka_tombstone_message"
+	metaAttempt   = "attempt"
+)
+
+func (o *order) message() *service.Message {
+	rec := o.rec
+	msg := service.NewMessageWithContext(o, rec.Value)
+	for _, h := range rec.Headers {
+		if h.Value == nil {
+			msg.MetaSetMut(h.Key, nil)
+		} else {
+			msg.MetaSetMut(h.Key, string(h.Value))
+		}
+	}
+	msg.MetaSetMut(metaKey, rec.Key)
+	msg.MetaSetMut(metaTopic, rec.Topic)
+	msg.MetaSetMut(metaPartition, int(rec.Partition))
+	msg.MetaSetMut(metaOffset, int(rec.Offset))
+	msg.MetaSetMut(metaUnix, rec.Timestamp.Unix())
+	msg.MetaSetMut(metaUnixMS, rec.Timestamp.UnixMilli())
+	msg.MetaSetMut(metaTombstone, rec.Value == nil)
+	msg.MetaSetMut(metaAttempt, len(o.hist.Attempts)+1)
+	return msg
+}

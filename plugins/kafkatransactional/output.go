@@ -1,0 +1,372 @@
+package kafkatransactional
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/redpanda-data/benthos/v4/public/service"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/orderflow/orderflow/internal/session"
+)
+
+const (
+	fieldTopic           = "topic"
+	fieldKey             = "key"
+	fieldPartitioner     = "partitioner"
+	fieldPartition       = "partition"
+	fieldHeaders         = "headers"
+	fieldMetadata        = "metadata"
+	fieldOriginalHeaders = "original_headers"
+	fieldCompression     = "compression"
+	fieldOutcome         = "outcome"
+	fieldWhenRefused     = "when_refused"
+
+	outcomeProcessed  = "processed"
+	outcomeDeadLetter = "dead_letter"
+	refusedFail       = "fail"
+	refusedWait       = "wait"
+)
+
+func outputSpec() *service.ConfigSpec {
+	return service.NewConfigSpec().
+		Beta().
+		Categories("Services").
+		Summary("Writes messages to Kafka in the transaction of the stream's `kafka_transactional` input.").
+		Description("Returns as soon as the client has taken the records: they are delivered, or the transaction aborts and everything is read again. What a topic would refuse (no such topic, a record larger than its max.message.bytes, no key where it is compacted) is refused before it is produced, for that message alone, so that a `fallback` can route it.").
+		Field(service.NewInterpolatedStringField(fieldTopic).
+			Description("The topic to write to.").Example("orders-processed")).
+		Field(service.NewInterpolatedStringField(fieldKey).
+			Description("The record's key. Without it the key of the record that the message came from is kept as it was: a null key stays null.").
+			Optional().Example("${! this.orderId }")).
+		Field(service.NewStringAnnotatedEnumField(fieldPartitioner, map[string]string{
+			"murmur2_hash": "Kafka's default: a hash of the key; records without a key stick to one partition for a batch.",
+			"round_robin":  "All partitions in turn.",
+			"least_backup": "The partition with the fewest buffered records.",
+			"manual":       "The one that the field partition gives.",
+		}).Description("How a partition is chosen. One stream has one partitioner.").Default("murmur2_hash").Advanced()).
+		Field(service.NewInterpolatedStringField(fieldPartition).
+			Description("The partition to write to, with `partitioner: manual`.").Optional().Advanced()).
+		Field(service.NewInterpolatedStringMapField(fieldHeaders).
+			Description("Headers to add. They replace original headers of the same name.").
+			Default(map[string]any{}).
+			Example(map[string]any{"origin": "${! @kafka_topic }/${! @kafka_partition }/${! @kafka_offset }"})).
+		Field(service.NewMetadataFilterField(fieldMetadata).
+			Description("Which metadata becomes headers. A value that the record already had as its only or last header of that name leaves the original headers as they are.").
+			Optional()).
+		Field(service.NewBoolField(fieldOriginalHeaders).
+			Description("Whether the headers of the record that the message came from are written again: in their order, repeated names repeated, values byte for byte.").
+			Default(false)).
+		Field(service.NewStringEnumField(fieldCompression, "snappy", "lz4", "gzip", "zstd", "none").
+			Description("How batches are compressed. One stream has one compression.").Default("snappy").Advanced()).
+		Field(service.NewStringAnnotatedEnumField(fieldOutcome, map[string]string{
+			outcomeProcessed:  "The message counts: its contributions enter the aggregates.",
+			outcomeDeadLetter: "The message failed: its contributions are forgotten.",
+		}).Description("What it means for a message to be written here.").Default(outcomeProcessed)).
+		Field(service.NewStringAnnotatedEnumField(fieldWhenRefused, map[string]string{
+			refusedFail: "The message's write fails, for a `fallback` to handle.",
+			refusedWait: "The message waits in the state topic and is tried again, after 1 s at first and 60 s at most; it is counted and logged as undeliverable.",
+		}).Description("What happens to a message that the topic would refuse.").Default(refusedFail)).
+		Field(service.NewOutputMaxInFlightField())
+}
+
+type output struct {
+	topic           *service.InterpolatedString
+	key             *service.InterpolatedString
+	partition       *service.InterpolatedString
+	headers         map[string]*service.InterpolatedString
+	metadata        *service.MetadataFilter
+	originalHeaders bool
+	deadLetter      bool
+	waitIfRefused   bool
+
+	log           *service.Logger
+	undeliverable *service.MetricCounter
+}
+
+func newOutput(pc *service.ParsedConfig, res *service.Resources) (service.BatchOutput, service.BatchPolicy, int, error) {
+	out, maxInFlight, err := parseOutput(pc, res)
+	return out, service.BatchPolicy{}, maxInFlight, err
+}
+
+func parseOutput(pc *service.ParsedConfig, res *service.Resources) (*output, int, error) {
+	h, ok := res.GetGeneric(hubKey{res.StreamID()})
+	if !ok {
+		return nil, 0, errors.New("output kafka_transactional needs an input kafka_transactional in the same stream: it writes in that input's transaction")
+	}
+	o := &output{log: res.Logger(), undeliverable: res.Metrics().NewCounter("orderflow_kafka_transactional_undeliverable_total")}
+	var err error
+	if o.topic, err = pc.FieldInterpolatedString(fieldTopic); err != nil {
+		return nil, 0, fmt.Errorf("field %s: %w", fieldTopic, err)
+	}
+	if pc.Contains(fieldKey) {
+		if o.key, err = pc.FieldInterpolatedString(fieldKey); err != nil {
+			return nil, 0, fmt.Errorf("field %s: %w", fieldKey, err)
+		}
+	}
+	if pc.Contains(fieldPartition) {
+		if o.partition, err = pc.FieldInterpolatedString(fieldPartition); err != nil {
+			return nil, 0, fmt.Errorf("field %s: %w", fieldPartition, err)
+		}
+	}
+	if o.headers, err = pc.FieldInterpolatedStringMap(fieldHeaders); err != nil {
+		return nil, 0, fmt.Errorf("field %s: %w", fieldHeaders, err)
+	}
+	if pc.Contains(fieldMetadata) {
+		if o.metadata, err = pc.FieldMetadataFilter(fieldMetadata); err != nil {
+			return nil, 0, fmt.Errorf("field %s: %w", fieldMetadata, err)
+		}
+	}
+	if o.originalHeaders, err = pc.FieldBool(fieldOriginalHeaders); err != nil {
+		return nil, 0, fmt.Errorf("field %s: %w", fieldOriginalHeaders, err)
+	}
+	f := fields{pc: pc}
+	partitioner, compression := f.text(fieldPartitioner), f.text(fieldCompression)
+	o.deadLetter = f.text(fieldOutcome) == outcomeDeadLetter
+	o.waitIfRefused = f.text(fieldWhenRefused) == refusedWait
+	if f.err != nil {
+		return nil, 0, f.err
+	}
+	if (partitioner == "manual") != (o.partition != nil) {
+		return nil, 0, fmt.Errorf("field %s: is needed with %s manual, and only then", fieldPartition, fieldPartitioner)
+	}
+	topic, static := o.topic.Static()
+	if !static {
+		topic = ""
+	}
+	if err := h.(*hub).add(topic, partitioner, compression); err != nil {
+		return nil, 0, err
+	}
+	maxInFlight, err := pc.FieldMaxInFlight()
+	return o, maxInFlight, err
+}
+
+// add registers an output. Compression and partitioner belong to the client that all share.
+func (h *hub) add(topic, partitioner, compression string) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.outputs > 0 && h.compression != compression {
+		return fmt.Errorf("field %s: %q differs from %q of another kafka_transactional output in the stream: they share one client", fieldCompression, compression, h.compression)
+	}
+	if h.outputs > 0 && h.partitioner != partitioner {
+		return fmt.Errorf("field %s: %q differs from %q of another kafka_transactional output in the stream: they share one client", fieldPartitioner, partitioner, h.partitioner)
+	}
+	h.compression, h.partitioner = compression, partitioner
+	h.outputs++
+	if topic != "" {
+		h.topics = append(h.topics, topic)
+	}
+	return nil
+}
+
+// producerOpts are the client options that the outputs ask for, and the topics they name.
+func (h *hub) producerOpts(stateTopic string) ([]kgo.Opt, []string, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	rest := kgo.StickyKeyPartitioner(nil)
+	switch h.partitioner {
+	case "round_robin":
+		rest = kgo.RoundRobinPartitioner()
+	case "least_backup":
+		rest = kgo.LeastBackupPartitioner()
+	case "manual":
+		rest = kgo.ManualPartitioner()
+	}
+	codec := kgo.SnappyCompression()
+	switch h.compression {
+	case "lz4":
+		codec = kgo.Lz4Compression()
+	case "gzip":
+		codec = kgo.GzipCompression()
+	case "zstd":
+		codec = kgo.ZstdCompression()
+	case "none":
+		codec = kgo.NoCompression()
+	}
+	return []kgo.Opt{
+		kgo.RecordPartitioner(partitioner{state: stateTopic, rest: rest}),
+		kgo.ProducerBatchCompression(codec, kgo.NoCompression()),
+	}, append([]string(nil), h.topics...), nil
+}
+
+// partitioner puts state records into the partition that they name: the number of the source
+// partition whose state they are.
+type partitioner struct {
+	state string
+	rest  kgo.Partitioner
+}
+
+func (p partitioner) ForTopic(topic string) kgo.TopicPartitioner {
+	if topic == p.state {
+		return kgo.ManualPartitioner().ForTopic(topic)
+	}
+	return p.rest.ForTopic(topic)
+}
+
+// Connect does nothing: the client is the input's.
+func (o *output) Connect(context.Context) error { return nil }
+
+// Close does nothing.
+func (o *output) Close(context.Context) error { return nil }
+
+var errForeign = errors.New("the message does not come from the stream's kafka_transactional input")
+
+// WriteBatch hands the messages to the client. Those that their topic would refuse fail, or
+// wait, each for itself.
+func (o *output) WriteBatch(ctx context.Context, msgs service.MessageBatch) error {
+	var batchErr *service.BatchError
+	for i, msg := range msgs {
+		err := o.write(ctx, msg)
+		switch {
+		case err == nil:
+		case isRefused(err) || errors.Is(err, errForeign):
+			if batchErr == nil {
+				batchErr = service.NewBatchError(msgs, err)
+			}
+			batchErr.Failed(i, err)
+		default:
+			return err
+		}
+	}
+	if batchErr != nil {
+		return batchErr
+	}
+	return nil
+}
+
+func (o *output) write(ctx context.Context, msg *service.Message) error {
+	place, ok := session.PlaceOf(msg.MetaGetImmut)
+	if !ok {
+		return errForeign
+	}
+	found, ok := session.Of(msg.Context(), place)
+	if !ok {
+		if session.Carried(msg.Context()) {
+			return errOver
+		}
+		return errForeign
+	}
+	ord := found.(*order)
+	rec, err := o.record(msg, ord.rec)
+	if err != nil {
+		return &errRefused{err.Error()}
+	}
+	c := ord.batch.client
+	if err := c.limits.check(ctx, rec); err != nil {
+		if !isRefused(err) {
+			return err
+		}
+		if !o.waitIfRefused {
+			return err
+		}
+		return o.hold(ord, err)
+	}
+	return c.write(ctx, ord, rec, o.deadLetter)
+}
+
+// hold lets an order wait because nobody takes it, longer each time.
+func (o *output) hold(ord *order, reason error) error {
+	o.undeliverable.Incr(1)
+	ord.batch.mu.Lock()
+	defer ord.batch.mu.Unlock()
+	delay := min(time.Second<<min(ord.refused, 10), time.Minute)
+	ord.refused++
+	o.log.With("origin", fmt.Sprintf("%s/%d/%d", ord.rec.Topic, ord.rec.Partition, ord.rec.Offset), "next_try", delay.String()).
+		Errorf("Undeliverable: %v", reason)
+	return ord.waitLocked(time.Now().Add(delay))
+}
+
+// record makes the record that a message becomes; from is the record that it came from.
+func (o *output) record(msg *service.Message, from *kgo.Record) (*kgo.Record, error) {
+	rec := &kgo.Record{Key: from.Key}
+	var err error
+	if rec.Topic, err = o.topic.TryString(msg); err != nil {
+		return nil, fmt.Errorf("interpolating field %s: %w", fieldTopic, err)
+	}
+	if rec.Value, err = msg.AsBytes(); err != nil {
+		return nil, err
+	}
+	if o.key != nil {
+		if rec.Key, err = o.key.TryBytes(msg); err != nil {
+			return nil, fmt.Errorf("interpolating field %s: %w", fieldKey, err)
+		}
+	}
+	if o.partition != nil {
+		s, err := o.partition.TryString(msg)
+		if err != nil {
+			return nil, fmt.Errorf("interpolating field %s: %w", fieldPartition, err)
+		}
+		n, err := strconv.ParseInt(strings.TrimSpace(s), 10, 32)
+		if err != nil || n < 0 {
+			return nil, fmt.Errorf("field %s: %q is no partition number", fieldPartition, s)
+		}
+		rec.Partition = int32(n)
+	}
+	if o.originalHeaders {
+		rec.Headers = append(rec.Headers, from.Headers...)
+	}
+	if o.metadata != nil {
+		_ = o.metadata.Walk(msg, func(key, value string) error {
+			rec.Headers = replaceHeader(rec.Headers, key, value, true)
+			return nil
+		})
+	}
+	for name, value := range o.headers {
+		s, err := value.TryString(msg)
+		if err != nil {
+			return nil, fmt.Errorf("interpolating field %s.%s: %w", fieldHeaders, name, err)
+		}
+		rec.Headers = replaceHeader(rec.Headers, name, s, false)
+	}
+	return rec, nil
+}
+
+// replaceHeader sets a header in place of all of its name. With keepSame, headers whose last
+// value is the same stay as they are, since metadata shows only the last of a name.
+func replaceHeader(hs []kgo.RecordHeader, name, value string, keepSame bool) []kgo.RecordHeader {
+	last := -1
+	for i := range hs {
+		if hs[i].Key == name {
+			last = i
+		}
+	}
+	if last >= 0 {
+		if keepSame && string(hs[last].Value) == value {
+			return hs
+		}
+		kept := hs[:0:0]
+		for _, h := range hs {
+			if h.Key != name {
+				kept = append(kept, h)
+			}
+		}
+		hs = kept
+	}
+	return append(hs, kgo.RecordHeader{Key: name, Value: []byte(value)})
+}
+
+var errOver = errors.New("the transaction of this message is over")
+
+// write produces rec in the transaction of the order, if that is still the open one.
+func (c *client) write(ctx context.Context, ord *order, rec *kgo.Record, deadLetter bool) error {
+	c.writing.RLock()
+	defer c.writing.RUnlock()
+	c.mu.Lock()
+	over := c.closed || c.txn != ord.batch.txn || c.txn.doomed != nil
+	c.mu.Unlock()
+	if over {
+		return errOver
+	}
+	ord.batch.mu.Lock()
+	ord.produced++
+	ord.deadLettered = ord.deadLettered || deadLetter
+	ord.batch.mu.Unlock()
+	c.produce(ctx, rec)
+	return nil
+}
+
+var _ service.BatchOutput = (*output)(nil)

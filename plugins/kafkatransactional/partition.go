@@ -1,0 +1,339 @@
+package kafkatransactional
+
+import (
+	"container/heap"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/orderflow/orderflow/internal/session"
+)
+
+// What may not overtake what.
+const (
+	orderingNone      = "none"
+	orderingKey       = "key"
+	orderingPartition = "partition"
+)
+
+// topicPartition names a source partition.
+type topicPartition struct {
+	topic     string
+	partition int32
+}
+
+func (tp topicPartition) String() string { return fmt.Sprintf("%s/%d", tp.topic, tp.partition) }
+
+// partition is the state of one source partition: which of its orders wait, and what was
+// accumulated from it. It knows neither broker nor host. Its owner guards it with one lock.
+//
+// What is in memory is what the open transaction would commit. After an abort the whole
+// object is thrown away and read again from the state topic; nothing is rolled back.
+type partition struct {
+	topicPartition
+	waiting map[int64]*waiting
+	due     dueHeap
+	// ordering says which orders must not overtake each other; queues holds, for each key that
+	// has an order in flight or waiting, those that came after it. They are in waiting too, but
+	// not in due.
+	ordering string
+	queues   map[string][]*waiting
+	// written names the waiting orders whose record in the state topic is out of date.
+	written     map[int64]struct{}
+	acc         map[accumulatorKey]*accumulator
+	ledger      Ledger
+	ledgerDirty bool
+}
+
+// waiting is an order that has to be handed out again.
+type waiting struct {
+	rec     *kgo.Record
+	hist    session.History
+	due     time.Time
+	refused int // how often the dead-letter leg could not take it
+	stored  bool
+	index   int // in the heap; -1 while it is in flight
+}
+
+type accumulatorKey struct{ name, group string }
+
+type accumulator struct {
+	// raw is what was restored; it is decoded when somebody who knows its type asks.
+	raw   []byte
+	value session.Accumulator
+	dirty bool
+}
+
+func newPartition(tp topicPartition, ledger Ledger, ordering string) *partition {
+	return &partition{
+		topicPartition: tp,
+		ordering:       ordering,
+		queues:         map[string][]*waiting{},
+		waiting:        map[int64]*waiting{},
+		written:        map[int64]struct{}{},
+		acc:            map[accumulatorKey]*accumulator{},
+		ledger:         ledger,
+		ledgerDirty:    true,
+	}
+}
+
+// queue returns the name of the queue that an order stands in, if it stands in one. Records
+// without a key have no order among each other.
+func (p *partition) queue(rec *kgo.Record) (string, bool) {
+	switch p.ordering {
+	case orderingKey:
+		return string(rec.Key), rec.Key != nil
+	case orderingPartition:
+		return "", true
+	default:
+		return "", false
+	}
+}
+
+// admit tells whether a new order may go at once. If an earlier one of its queue is on its way
+// it waits behind it.
+func (p *partition) admit(rec *kgo.Record) bool {
+	name, ordered := p.queue(rec)
+	if !ordered {
+		return true
+	}
+	behind, busy := p.queues[name]
+	if !busy {
+		p.queues[name] = nil
+		return true
+	}
+	w := &waiting{rec: rec, index: -1}
+	p.queues[name] = append(behind, w)
+	p.waiting[rec.Offset] = w
+	p.written[rec.Offset] = struct{}{}
+	return false
+}
+
+// release lets the next order of a queue go, after the one before it has got its outcome.
+func (p *partition) release(rec *kgo.Record) {
+	name, ordered := p.queue(rec)
+	if !ordered {
+		return
+	}
+	behind := p.queues[name]
+	if len(behind) == 0 {
+		delete(p.queues, name)
+		return
+	}
+	p.queues[name] = behind[1:]
+	heap.Push(&p.due, behind[0])
+}
+
+// arrange puts orders into queues again after a restore: the first of each is at its head.
+func (p *partition) arrange() {
+	if p.ordering == orderingNone {
+		return
+	}
+	for _, offset := range slices.Sorted(maps.Keys(p.waiting)) {
+		w := p.waiting[offset]
+		name, ordered := p.queue(w.rec)
+		if !ordered {
+			continue
+		}
+		behind, busy := p.queues[name]
+		if !busy {
+			p.queues[name] = nil
+			continue
+		}
+		heap.Remove(&p.due, w.index)
+		p.queues[name] = append(behind, w)
+	}
+}
+
+// held tells whether orders stand behind another one.
+func (p *partition) held() bool {
+	for _, behind := range p.queues {
+		if len(behind) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// hold makes the order at w.rec.Offset wait until w.due.
+func (p *partition) hold(w *waiting) {
+	offset := w.rec.Offset
+	if old, ok := p.waiting[offset]; ok {
+		w.stored = old.stored
+		if old.index >= 0 {
+			heap.Remove(&p.due, old.index)
+		}
+	}
+	p.waiting[offset] = w
+	p.written[offset] = struct{}{}
+	heap.Push(&p.due, w)
+}
+
+// end forgets the order at offset, which now has an outcome.
+func (p *partition) end(offset int64) {
+	w, ok := p.waiting[offset]
+	if !ok {
+		return
+	}
+	if w.index >= 0 {
+		heap.Remove(&p.due, w.index)
+	}
+	delete(p.waiting, offset)
+	if w.stored {
+		p.written[offset] = struct{}{}
+	} else {
+		delete(p.written, offset)
+	}
+}
+
+// take removes the next order that is due from the heap and returns it. It stays in waiting
+// until its outcome is known.
+func (p *partition) take(now time.Time) *waiting {
+	if len(p.due) == 0 || p.due[0].due.After(now) {
+		return nil
+	}
+	return heap.Pop(&p.due).(*waiting)
+}
+
+// nextDue returns when the next order is due, if one waits.
+func (p *partition) nextDue() (time.Time, bool) {
+	if len(p.due) == 0 {
+		return time.Time{}, false
+	}
+	return p.due[0].due, true
+}
+
+// accumulatorFor returns the accumulator of this name and group.
+func (p *partition) accumulatorFor(name, group string, fresh func() session.Accumulator) (*accumulator, error) {
+	key := accumulatorKey{name, group}
+	a, ok := p.acc[key]
+	if !ok {
+		a = &accumulator{value: fresh()}
+		p.acc[key] = a
+		return a, nil
+	}
+	if a.value == nil {
+		v := fresh()
+		if err := v.UnmarshalBinary(a.raw); err != nil {
+			return nil, fmt.Errorf("decoding aggregate %s of %s, group %q: %w", name, p.topicPartition, group, err)
+		}
+		a.value, a.raw = v, nil
+	}
+	return a, nil
+}
+
+// changes calls put with each state record that the transaction has to carry; a nil value is
+// a tombstone. clean marks them as written and is called before put is called with more.
+func (p *partition) changes(put func(key, value []byte)) error {
+	for offset := range p.written {
+		key := StateKey{Kind: KindWaiting, Topic: p.topic, Partition: p.partition, Offset: offset}.append(nil)
+		w, ok := p.waiting[offset]
+		if !ok {
+			put(key, nil)
+			continue
+		}
+		value, err := appendWaiting(nil, w)
+		if err != nil {
+			return err
+		}
+		w.stored = true
+		put(key, value)
+	}
+	clear(p.written)
+	for k, a := range p.acc {
+		if !a.dirty {
+			continue
+		}
+		value, err := a.value.AppendBinary(nil)
+		if err != nil {
+			return fmt.Errorf("encoding aggregate %s of %s: %w", k.name, p.topicPartition, err)
+		}
+		a.dirty = false
+		put(StateKey{Kind: KindAggregate, Topic: p.topic, Partition: p.partition, Name: k.name, Group: k.group}.append(nil), value)
+	}
+	if p.ledgerDirty {
+		value, err := json.Marshal(p.ledger)
+		if err != nil {
+			return fmt.Errorf("encoding ledger of %s: %w", p.topicPartition, err)
+		}
+		p.ledgerDirty = false
+		put(StateKey{Kind: KindLedger, Topic: p.topic, Partition: p.partition}.append(nil), value)
+	}
+	return nil
+}
+
+// restore applies one record of the state topic.
+func (p *partition) restore(k StateKey, value []byte) error {
+	switch k.Kind {
+	case KindWaiting:
+		if w, ok := p.waiting[k.Offset]; ok {
+			heap.Remove(&p.due, w.index)
+			delete(p.waiting, k.Offset)
+		}
+		if value == nil {
+			return nil
+		}
+		w, err := decodeWaiting(k, value)
+		if err != nil {
+			return err
+		}
+		p.waiting[k.Offset] = w
+		heap.Push(&p.due, w)
+	case KindAggregate:
+		key := accumulatorKey{k.Name, k.Group}
+		if value == nil {
+			delete(p.acc, key)
+			return nil
+		}
+		p.acc[key] = &accumulator{raw: value}
+	case KindLedger:
+		if value == nil {
+			return nil
+		}
+		l, err := DecodeLedger(value)
+		if err != nil {
+			return err
+		}
+		if l.Group != p.ledger.Group {
+			return fmt.Errorf("state of %s belongs to consumer group %q, not to %q: give each group a state topic of its own", p.topicPartition, l.Group, p.ledger.Group)
+		}
+		p.ledger, p.ledgerDirty = l, false
+	}
+	return nil
+}
+
+// dueHeap is a heap of waiting orders, the one that is due first on top. Those that are due
+// at the same moment come by offset.
+type dueHeap []*waiting
+
+func (h dueHeap) Len() int { return len(h) }
+func (h dueHeap) Less(i, j int) bool {
+	if h[i].due.Equal(h[j].due) {
+		return h[i].rec.Offset < h[j].rec.Offset
+	}
+	return h[i].due.Before(h[j].due)
+}
+
+func (h dueHeap) Swap(i, j int) {
+	h[i], h[j] = h[j], h[i]
+	h[i].index, h[j].index = i, j
+}
+
+func (h *dueHeap) Push(x any) {
+	w := x.(*waiting)
+	w.index = len(*h)
+	*h = append(*h, w)
+}
+
+func (h *dueHeap) Pop() any {
+	old := *h
+	w := old[len(old)-1]
+	old[len(old)-1] = nil
+	*h = old[:len(old)-1]
+	w.index = -1
+	return w
+}

@@ -1,0 +1,356 @@
+package kafkatransactional
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/redpanda-data/benthos/v4/public/service"
+	_ "github.com/redpanda-data/connect/v4/public/components/pure"
+	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/orderflow/orderflow/internal/session"
+)
+
+const partitions = 3
+
+// world is a broker with the topics of a pipeline, in virtual time.
+type world struct {
+	t       *testing.T
+	net     *kfake.VirtualNetwork
+	cluster *kfake.Cluster
+	cl      *kgo.Client
+	rnd     *rand.Rand // decides which batches are rejected, if any
+	nacks   float64
+	live    []*running
+	dead    []string // client ids of killed instances
+	started int
+}
+
+func newWorld(t *testing.T) *world {
+	w := &world{t: t, net: &kfake.VirtualNetwork{}}
+	var err error
+	w.cluster, err = kfake.NewCluster(kfake.NumBrokers(1), kfake.ListenFn(w.net.Listen), kfake.GroupMinSessionTimeout(time.Second))
+	require.NoError(t, err)
+	w.cl, err = kgo.NewClient(kgo.SeedBrokers(w.cluster.ListenAddrs()...), kgo.Dialer(w.net.DialContext), kgo.RecordPartitioner(kgo.ManualPartitioner()))
+	require.NoError(t, err)
+	adm := kadm.NewClient(w.cl)
+	compact := "compact"
+	for topic, config := range map[string]map[string]*string{
+		"orders": nil, "processed": nil, "dlq": nil, "state": {"cleanup.policy": &compact},
+	} {
+		_, err := adm.CreateTopic(t.Context(), partitions, 1, config, topic)
+		require.NoError(t, err)
+	}
+	return w
+}
+
+// network is an instance's way to the broker, which can be cut: what a frozen process or a
+// broken link looks like to everybody else.
+type network struct {
+	stack *kfake.VirtualNetwork
+	mu    sync.Mutex
+	cut   bool
+	conns map[net.Conn]struct{}
+}
+
+func (n *network) dial(ctx context.Context, proto, addr string) (net.Conn, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.cut {
+		return nil, errors.New("network is cut")
+	}
+	conn, err := n.stack.DialContext(ctx, proto, addr)
+	if err == nil {
+		n.conns[conn] = struct{}{}
+	}
+	return conn, err
+}
+
+func (n *network) set(cut bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.cut = cut
+	if cut {
+		for conn := range n.conns {
+			conn.Close()
+		}
+		clear(n.conns)
+	}
+}
+
+// environment makes the plugins of one instance.
+func (w *world) environment(n *network) *service.Environment {
+	env := service.NewEnvironment()
+	require.NoError(w.t, Register(env, kgo.Dialer(n.dial)))
+	require.NoError(w.t, env.RegisterProcessor("flaky", service.NewConfigSpec().Field(service.NewIntField("failures").Default(1)).Field(service.NewDurationField("wait").Default("1s")),
+		func(pc *service.ParsedConfig, _ *service.Resources) (service.Processor, error) {
+			n, _ := pc.FieldInt("failures")
+			d, _ := pc.FieldDuration("wait")
+			return &flaky{failures: n, wait: d}, nil
+		}))
+	var mu sync.Mutex
+	require.NoError(w.t, env.RegisterOutput("picky", service.NewConfigSpec(), func(*service.ParsedConfig, *service.Resources) (service.Output, int, error) {
+		return picky(func() error {
+			mu.Lock()
+			defer mu.Unlock()
+			if w.rnd != nil && w.rnd.Float64() < w.nacks {
+				return errors.New("not this time")
+			}
+			return nil
+		}), 1, nil
+	}))
+	return env
+}
+
+// picky is an output that takes or rejects a message.
+type picky func() error
+
+func (p picky) Connect(context.Context) error                     { return nil }
+func (p picky) Write(_ context.Context, _ *service.Message) error { return p() }
+func (p picky) Close(context.Context) error                       { return nil }
+
+func (w *world) close() {
+	w.cl.Close()
+	w.cluster.Close()
+}
+
+// flaky fails orders whose value begins with "bad" so many times, each time to be tried again.
+type flaky struct {
+	failures int
+	wait     time.Duration
+}
+
+func (f *flaky) Process(_ context.Context, msg *service.Message) (service.MessageBatch, error) {
+	place, ok := session.PlaceOf(msg.MetaGetImmut)
+	if !ok {
+		return nil, errors.New("no place")
+	}
+	o, ok := session.Of(msg.Context(), place)
+	if !ok {
+		return nil, errors.New("no order")
+	}
+	value, _ := msg.AsBytes()
+	if h := o.History(); strings.HasPrefix(string(value), "bad") && len(h.Attempts) < f.failures {
+		h.Attempts = append(h.Attempts[:len(h.Attempts):len(h.Attempts)], time.Now())
+		o.SetHistory(h)
+		return nil, o.Wait(time.Now().Add(f.wait))
+	}
+	o.Contribute("total", "all", int64(1), func() session.Accumulator { return new(counter) })
+	return service.MessageBatch{msg}, nil
+}
+
+func (f *flaky) Close(context.Context) error { return nil }
+
+// counter is an accumulator that counts.
+type counter struct{ n int64 }
+
+func (c *counter) Fold(v any) { c.n += v.(int64) }
+
+func (c *counter) AppendBinary(b []byte) ([]byte, error) { return fmt.Appendf(b, "%d", c.n), nil }
+
+func (c *counter) UnmarshalBinary(b []byte) error {
+	_, err := fmt.Sscanf(string(b), "%d", &c.n)
+	return err
+}
+
+const pipeline = `
+http: {enabled: false}
+input:
+  kafka_transactional:
+    seed_brokers: [%s]
+    topics: [orders]
+    consumer_group: g
+    state_topic: state
+    session_timeout: 6s
+    client_id: %s
+    %s
+pipeline:
+  threads: 2
+  processors:
+    - flaky: {failures: %d, wait: 1s}
+output:
+  broker:
+    pattern: fan_out_sequential
+    outputs:
+      - kafka_transactional:
+          topic: processed
+          headers:
+            origin: ${! @kafka_topic }/${! @kafka_partition }/${! @kafka_offset }
+      - picky: {}
+`
+
+type running struct {
+	id     string
+	net    *network
+	stream *service.Stream
+	done   chan error
+}
+
+func (w *world) start(failures int, fields string) *running {
+	w.started++
+	id := fmt.Sprintf("instance-%d", w.started)
+	n := &network{stack: w.net, conns: map[net.Conn]struct{}{}}
+	b := w.environment(n).NewStreamBuilder()
+	b.SetLogger(slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: logLevel()})))
+	require.NoError(w.t, b.SetYAML(fmt.Sprintf(pipeline, strings.Join(w.cluster.ListenAddrs(), ","), id, fields, failures)))
+	s, err := b.Build()
+	require.NoError(w.t, err)
+	r := &running{id: id, net: n, stream: s, done: make(chan error, 1)}
+	go func() { r.done <- s.Run(context.Background()) }()
+	w.live = append(w.live, r)
+	return r
+}
+
+func logLevel() slog.Level {
+	if testing.Verbose() {
+		return slog.LevelInfo
+	}
+	return slog.LevelError + 4
+}
+
+func (w *world) stop(r *running) {
+	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
+	defer cancel()
+	if err := r.stream.Stop(ctx); err != nil {
+		w.t.Logf("stopping: %v", err)
+	}
+	<-r.done
+	w.live = slices.DeleteFunc(w.live, func(l *running) bool { return l == r })
+}
+
+// kill takes an instance off the network for ever.
+func (w *world) kill(r *running) {
+	r.net.set(true)
+	w.stop(r)
+	w.dead = append(w.dead, r.id)
+}
+
+// expel removes the members of killed instances from the group. A broker does so when their
+// session ends; kfake does not if they were killed in the middle of a join.
+func (w *world) expel() {
+	adm := kadm.NewClient(w.cl)
+	groups, err := adm.DescribeGroups(w.t.Context(), "g")
+	require.NoError(w.t, err)
+	for _, m := range groups["g"].Members {
+		if slices.Contains(w.dead, m.ClientID) {
+			req := kmsg.NewPtrLeaveGroupRequest()
+			req.Group, req.MemberID = "g", m.MemberID
+			member := kmsg.NewLeaveGroupRequestMember()
+			member.MemberID = m.MemberID
+			req.Members = append(req.Members, member)
+			_, err := req.RequestWith(w.t.Context(), w.cl)
+			require.NoError(w.t, err)
+		}
+	}
+}
+
+// produce writes n orders, every tenth of them bad.
+func (w *world) produce(from, n int) {
+	var recs []*kgo.Record
+	for i := from; i < from+n; i++ {
+		kind := "good"
+		if i%10 == 0 {
+			kind = "bad"
+		}
+		recs = append(recs, &kgo.Record{Topic: "orders", Partition: int32(i % partitions), Key: fmt.Appendf(nil, "k%d", i), Value: fmt.Appendf(nil, "%s-%d", kind, i)})
+	}
+	require.NoError(w.t, w.cl.ProduceSync(w.t.Context(), recs...).FirstErr())
+}
+
+// committed reads all that a committed reader sees of a topic, by origin.
+func (w *world) committed(topic string) map[string]int {
+	seen := map[string]int{}
+	for _, rec := range w.records(topic) {
+		for _, h := range rec.Headers {
+			if h.Key == "origin" {
+				seen[string(h.Value)]++
+			}
+		}
+	}
+	return seen
+}
+
+func (w *world) records(topic string) []*kgo.Record {
+	adm := kadm.NewClient(w.cl)
+	ends, err := adm.ListEndOffsets(w.t.Context(), topic)
+	require.NoError(w.t, err)
+	cl, err := kgo.NewClient(kgo.SeedBrokers(w.cluster.ListenAddrs()...), kgo.Dialer(w.net.DialContext), kgo.ConsumeTopics(topic),
+		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.KeepControlRecords())
+	require.NoError(w.t, err)
+	defer cl.Close()
+	left := map[int32]int64{}
+	ends.Each(func(o kadm.ListedOffset) {
+		if o.Offset > 0 {
+			left[o.Partition] = o.Offset
+		}
+	})
+	var recs []*kgo.Record
+	ctx, cancel := context.WithTimeout(w.t.Context(), 20*time.Second)
+	defer cancel()
+	for len(left) > 0 && ctx.Err() == nil {
+		cl.PollFetches(ctx).EachRecord(func(r *kgo.Record) {
+			if !r.Attrs.IsControl() {
+				recs = append(recs, r)
+			}
+			if r.Offset+1 >= left[r.Partition] {
+				delete(left, r.Partition)
+			}
+		})
+	}
+	return recs
+}
+
+// total is what the aggregates in the state topic hold.
+func (w *world) total() int64 {
+	var sum int64
+	latest := map[string]string{}
+	for _, rec := range w.records("state") {
+		latest[string(rec.Key)] = string(rec.Value)
+	}
+	for key, value := range latest {
+		if k, err := ParseStateKey([]byte(key)); err == nil && k.Kind == KindAggregate {
+			var c counter
+			require.NoError(w.t, c.UnmarshalBinary([]byte(value)))
+			sum += c.n
+		}
+	}
+	return sum
+}
+
+// once asserts that each of n orders has exactly one processed record and is counted once.
+func (w *world) once(n int) {
+	w.t.Helper()
+	seen := w.committed("processed")
+	for origin, times := range seen {
+		require.Equal(w.t, 1, times, "order at %s", origin)
+	}
+	require.Equal(w.t, n, len(seen), "orders processed")
+	require.Equal(w.t, int64(n), w.total())
+}
+
+func TestOrdersPassExactlyOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		defer w.close()
+		w.produce(0, 1000)
+		r := w.start(2, "")
+		time.Sleep(10 * time.Second) // virtual: two retries of a second each, and commits
+		w.stop(r)
+		w.once(1000)
+	})
+}

@@ -1,0 +1,150 @@
+// Package orderdecode provides the processor order_decode, which turns Avro orders into documents.
+//
+// It is a batch processor that keeps number and order of the messages; a message that cannot be
+// decoded gets an error and spoils no other. One instance may be used by many goroutines: all it
+// changes is behind the registry client's lock.
+package orderdecode
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+
+	"github.com/redpanda-data/benthos/v4/public/service"
+
+	"github.com/orderflow/orderflow/internal/failure"
+	"github.com/orderflow/orderflow/internal/order"
+	"github.com/orderflow/orderflow/internal/order/adapter"
+)
+
+const (
+	name         = "order_decode"
+	metricPrefix = "orderflow_order_decode"
+
+	// metaOriginal is where the value is kept as it came in, for the dead letter.
+	metaOriginal = "original_value"
+)
+
+func init() {
+	service.MustRegisterBatchProcessor(name, spec(), func(conf *service.ParsedConfig, mgr *service.Resources) (service.BatchProcessor, error) {
+		return fromParsed(conf, mgr)
+	})
+}
+
+func spec() *service.ConfigSpec {
+	return service.NewConfigSpec().
+		Beta().
+		Categories("Parsing").
+		Summary("Decodes Avro orders into documents such as `{\"orderId\":\"A-1\",\"product\":\"Pen\",\"price\":1.5}`.").
+		Description(`
+Values are plain Avro binary, written with the schema of `+"`schema_path`"+`, or, if there is a registry, also the Confluent wire format (a zero byte, the schema id in four bytes, the record). Both may be mixed in one topic, since each message is looked at by itself: it is framed if it begins with a zero byte, the registry knows the id, and the rest is a record of that schema; all else is plain. The schema that an order was written with is resolved to that of `+"`schema_path`"+`, so older and newer versions can be read.
+
+While the registry cannot be reached, messages wait. They do not fail.
+
+The value as it came in is kept in the metadata `+"`original_value`"+` (as bytes, null for a null value), whether the message could be decoded or not. Messages that already carry an error are left alone.
+
+A message that is no order gets a permanent error with one of these codes: `+"`null_value`, `empty_value`, `decode_failed`, `unknown_schema_id`, `schema_incompatible`"+`.`).
+		Field(adapter.SchemaField()).
+		Field(adapter.RegistryField()).
+		Example("From a file", "Plain Avro binary by the schema file.", `
+pipeline:
+  processors:
+    - order_decode:
+        schema_path: config/schemas/order.avsc
+`).
+		Example("With a registry", "Plain and framed orders in one topic.", `
+pipeline:
+  processors:
+    - order_decode:
+        registry:
+          url: http://localhost:8081
+          basic_auth:
+            enabled: true
+            username: orderflow
+            password: ${REGISTRY_PASSWORD:}
+`)
+}
+
+func fromParsed(conf *service.ParsedConfig, mgr *service.Resources) (*processor, error) {
+	reader, err := adapter.Schema(conf, mgr)
+	if err != nil {
+		return nil, err
+	}
+	client, err := adapter.Registry(conf, mgr, reader, metricPrefix)
+	if err != nil {
+		return nil, err
+	}
+	if client == nil {
+		return newProcessor(reader, nil, mgr)
+	}
+	return newProcessor(reader, client, mgr)
+}
+
+type metrics struct {
+	decoded *service.MetricCounter
+	failed  *service.MetricCounter
+}
+
+type processor struct {
+	stage   string
+	decoder decoder
+	metrics metrics
+}
+
+func newProcessor(reader *order.Schema, registry decoders, mgr *service.Resources) (*processor, error) {
+	dec, err := order.NewDecoder(reader, reader)
+	if err != nil {
+		return nil, fmt.Errorf("field schema_path: %w", err)
+	}
+	return &processor{
+		stage:   cmp.Or(mgr.Label(), "order_decode"),
+		decoder: decoder{plain: dec, registry: registry},
+		metrics: metrics{
+			decoded: mgr.Metrics().NewCounter(metricPrefix+"_decoded_total", "framing"),
+			failed:  mgr.Metrics().NewCounter(metricPrefix+"_failed_total", "code"),
+		},
+	}, nil
+}
+
+// ProcessBatch decodes each message in place.
+func (p *processor) ProcessBatch(ctx context.Context, batch service.MessageBatch) ([]service.MessageBatch, error) {
+	var plainOnes, framedOnes int64
+	for _, msg := range batch {
+		if msg.GetError() != nil {
+			continue
+		}
+		value, err := msg.AsBytes()
+		if err != nil {
+			msg.SetError(failure.At(p.stage, err))
+			continue
+		}
+		msg.MetaSetMut(metaOriginal, value)
+		o, framing, err := p.decoder.decode(ctx, value)
+		if err != nil {
+			// A context that ended is neither the order's fault nor its outcome.
+			if class, code := failure.Of(err); class == failure.Permanent {
+				p.metrics.failed.Incr(1, code)
+			}
+			msg.SetError(failure.At(p.stage, err))
+			continue
+		}
+		msg.SetStructuredMut(o.Map())
+		if framing == confluent {
+			framedOnes++
+		} else {
+			plainOnes++
+		}
+	}
+	if plainOnes > 0 {
+		p.metrics.decoded.Incr(plainOnes, string(plain))
+	}
+	if framedOnes > 0 {
+		p.metrics.decoded.Incr(framedOnes, string(confluent))
+	}
+	return []service.MessageBatch{batch}, nil
+}
+
+// Close has nothing to do: connections to the registry are let go when idle.
+func (*processor) Close(context.Context) error { return nil }
+
+var _ service.BatchProcessor = (*processor)(nil)

@@ -1,0 +1,82 @@
+package readme_test
+
+import (
+	"os/exec"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/orderflow/orderflow/test/child"
+)
+
+// output returns the block of output in a section that begins with the given text.
+func output(t *testing.T, p page, section, begin string) string {
+	t.Helper()
+	for _, b := range p.blocks {
+		if b.lang == "text" && b.section == section && strings.HasPrefix(strings.TrimSpace(b.body), begin) {
+			return b.body
+		}
+	}
+	t.Fatalf("section %q has no output that begins with %q", section, begin)
+	return ""
+}
+
+// changing matches lines of the demo that are others in each run: times, addresses, progress, and
+// which of the dead letters is shown.
+var changing = regexp.MustCompile(`\d{4}-\d\d-\d\dT|\d ?ms\b|127\.0\.0\.1|^ *\d+\.\ds |^dlq_(id|partition|offset)|^key|^value|^ *order-|^In order`)
+
+// What the README shows is what a reader will see: the figures of a seed are always the same.
+func TestOutputIsThatOfTheDemo(t *testing.T) {
+	p := read(t, "README.md")
+	demo := child.Start(t, child.Command{
+		Name: "demo", Path: child.Orderflow(t), Args: []string{"demo", "--keep", "--interval", "2ms"}, Dir: t.TempDir(),
+	})
+	demo.AwaitLog(t, "== Still running", time.Minute)
+	address := regexp.MustCompile(`Kafka broker (\S+),`).FindStringSubmatch(demo.Log())
+	require.Len(t, address, 2)
+
+	for name, begin := range map[string]string{"aggregates": "count", "audit": "orders/0"} {
+		out, err := exec.Command(child.Orderflow(t), name, "--brokers", address[1]).Output()
+		require.NoError(t, err, name)
+		require.Equal(t, output(t, p, "Commands", begin), string(out), "orderflow %s", name)
+	}
+	checkKcat(t, p, address[1])
+
+	require.NoError(t, demo.Signal(syscall.SIGINT))
+	require.NoError(t, demo.Wait(30*time.Second))
+	printed := strings.Split(demo.Log(), "\n")
+	same := 0
+	for line := range strings.Lines(output(t, p, "What you see", "Orderflow demo")) {
+		if line = strings.TrimRight(line, "\n"); line != "" && !changing.MatchString(line) {
+			require.Contains(t, printed, line)
+			same++
+		}
+	}
+	require.Greater(t, same, 30)
+}
+
+// checkKcat runs the README's kcat commands, where kcat is there.
+func checkKcat(t *testing.T, p page, address string) {
+	t.Helper()
+	path, err := exec.LookPath("kcat")
+	if err != nil {
+		t.Log("kcat is not installed: its commands are not run")
+		return
+	}
+	for _, c := range commands(p) {
+		if c.words[0] != "kcat" {
+			continue
+		}
+		args := make([]string, 0, len(c.words))
+		for _, w := range c.words[1:] {
+			args = append(args, strings.Trim(strings.ReplaceAll(w, "localhost:9092", address), "'"))
+		}
+		out, err := exec.Command(path, args...).CombinedOutput()
+		require.NoError(t, err, "%v: %s", c.words, out)
+		require.Contains(t, string(out), "order-000001-000001", c.words)
+	}
+}
