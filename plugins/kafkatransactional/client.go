@@ -51,20 +51,22 @@ type client struct {
 	// transaction ends: kgo forbids both at once.
 	writing sync.RWMutex
 
-	mu          sync.Mutex
-	wake        chan struct{} // has room for one: something that the loop waits for has changed
-	parts       map[topicPartition]*partition
-	epoch       uint64
-	assigned    bool      // partitions came while orders were in flight, whose values a new view lacks
-	joining     time.Time // since when a join is under way; zero if none is
-	skipAssign  bool      // the next assignment is the first of two
-	revoked     bool      // a revocation has not been cleared by the end of a transaction
-	txn         *transaction
-	inFlight    map[*batch]struct{}
-	cancelPoll  context.CancelFunc
-	closed      bool
-	aborts      int // in a row
-	lastRefusal time.Time
+	mu         sync.Mutex
+	wake       chan struct{} // has room for one: something that the loop waits for has changed
+	parts      map[topicPartition]*partition
+	epoch      uint64
+	assigned   bool      // partitions came while orders were in flight, whose values a new view lacks
+	joining    time.Time // since when a join is under way; zero if none is
+	skipAssign bool      // the next assignment is the first of two
+	revoked    bool      // a revocation has not been cleared by the end of a transaction
+	txn        *transaction
+	inFlight   map[*batch]struct{}
+	cancelPoll context.CancelFunc
+	closed     bool
+	aborts     int // in a row
+	// fresh tells that partitions were assigned for which the group had committed nothing. Where
+	// to begin with them is committed at once: a restart would decide anew otherwise.
+	fresh bool
 }
 
 // transaction is what is open between begin and end.
@@ -74,6 +76,8 @@ type transaction struct {
 	// each must still be the one that this client owns.
 	used   map[topicPartition]*partition
 	doomed error
+	// refused tells that a produce failed, so that the client does not know a topic as it is.
+	refused bool
 }
 
 // signal wakes the loop. c.mu must be held.
@@ -151,6 +155,13 @@ func (c *client) read(ctx context.Context) (*batch, error) {
 				return nil, err
 			}
 			continue
+		case t == nil && c.fresh:
+			_, err := c.begin()
+			c.mu.Unlock()
+			if err != nil {
+				return nil, err
+			}
+			continue
 		}
 		var commitAt time.Time
 		if t != nil {
@@ -191,6 +202,14 @@ func (c *client) begin() (*transaction, error) {
 		return nil, fmt.Errorf("beginning transaction: %w", err)
 	}
 	c.txn = &transaction{began: time.Now(), used: map[topicPartition]*partition{}}
+	if c.fresh {
+		owned := c.cl.CommittedOffsets()
+		for tp, p := range c.parts {
+			if _, ok := owned[tp.topic][tp.partition]; ok {
+				c.txn.used[tp] = p
+			}
+		}
+	}
 	return c.txn, nil
 }
 
@@ -478,6 +497,13 @@ func (c *client) commit(ctx context.Context) error {
 	}
 	c.met.commit.Timing(time.Since(began).Nanoseconds())
 	c.met.committed.Incr(1)
+	if c.fresh {
+		c.fresh = false
+		for tp := range c.parts {
+			_, used := c.txn.used[tp]
+			c.fresh = c.fresh || !used
+		}
+	}
 	c.txn, c.aborts, c.revoked = nil, 0, false
 	if c.assigned {
 		c.assigned = false
@@ -557,8 +583,10 @@ func (c *client) produce(ctx context.Context, rec *kgo.Record) {
 		}
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		c.lastRefusal = time.Now()
-		c.doom(fmt.Errorf("producing to %s: %w", rec.Topic, err))
+		if c.txn != nil && c.txn.doomed == nil { // an abort fails what is buffered, too
+			c.txn.refused = true
+			c.doom(fmt.Errorf("producing to %s: %w", rec.Topic, err))
+		}
 	})
 }
 
@@ -608,8 +636,7 @@ func (c *client) abort(ctx context.Context) error {
 	}
 	c.mu.Lock()
 	reason, open := c.txn.doomed, !c.txn.began.IsZero()
-	refused := !c.lastRefusal.IsZero()
-	c.lastRefusal = time.Time{}
+	refused := c.txn.refused
 	c.parts = map[topicPartition]*partition{}
 	c.epoch++
 	c.aborts++

@@ -144,7 +144,7 @@ func (c *client) stop() {
 				c.doom(errors.New("stopped while a batch was in flight"))
 			}
 			if o.part != nil {
-				o.part.hold(&waiting{rec: o.rec, hist: o.hist, due: time.Now(), refused: o.refused})
+				o.part.putBack(o, time.Now())
 			}
 		}
 		b.mu.Unlock()

@@ -173,6 +173,11 @@ func (p *partition) hold(w *waiting) {
 	heap.Push(&p.due, w)
 }
 
+// putBack makes an order wait that the pipeline has not answered: it is due at once.
+func (p *partition) putBack(o *order, now time.Time) {
+	p.hold(&waiting{rec: o.rec, hist: o.hist, due: now, refused: o.refused})
+}
+
 // end forgets the order at offset, which now has an outcome.
 func (p *partition) end(offset int64) {
 	w, ok := p.waiting[offset]

@@ -14,7 +14,8 @@ import (
 // before any of their records can be polled. It restores their state, and gives an absolute
 // offset to those that were never committed: an abort would rewind them to 0 otherwise.
 func (c *client) adjust(ctx context.Context, offsets map[string]map[int32]kgo.Offset) (map[string]map[int32]kgo.Offset, error) {
-	if err := c.absolute(ctx, offsets); err != nil {
+	fresh, err := c.absolute(ctx, offsets)
+	if err != nil {
 		return nil, err
 	}
 	starts := map[topicPartition]int64{}
@@ -23,10 +24,20 @@ func (c *client) adjust(ctx context.Context, offsets map[string]map[int32]kgo.Of
 			starts[topicPartition{topic, partition}] = at.EpochOffset().Offset
 		}
 	}
-	return offsets, c.restore(ctx, starts, false)
+	if err := c.restore(ctx, starts, false); err != nil {
+		return nil, err
+	}
+	if fresh {
+		c.mu.Lock()
+		c.fresh = true
+		c.signal()
+		c.mu.Unlock()
+	}
+	return offsets, nil
 }
 
-func (c *client) absolute(ctx context.Context, offsets map[string]map[int32]kgo.Offset) error {
+// absolute replaces offsets that only say "earliest" or "latest", and tells if there were any.
+func (c *client) absolute(ctx context.Context, offsets map[string]map[int32]kgo.Offset) (bool, error) {
 	var listed kadm.ListedOffsets
 	for topic, partitions := range offsets {
 		for partition, at := range partitions {
@@ -34,7 +45,7 @@ func (c *client) absolute(ctx context.Context, offsets map[string]map[int32]kgo.
 				continue
 			}
 			if c.conf.startOffset == startCommitted {
-				return fmt.Errorf("partition %s/%d has no committed offset and start_offset is %q", topic, partition, startCommitted)
+				return false, fmt.Errorf("partition %s/%d has no committed offset and start_offset is %q", topic, partition, startCommitted)
 			}
 			if listed == nil {
 				list := c.adm.ListStartOffsets
@@ -43,17 +54,17 @@ func (c *client) absolute(ctx context.Context, offsets map[string]map[int32]kgo.
 				}
 				var err error
 				if listed, err = list(ctx, c.conf.topics...); err != nil {
-					return fmt.Errorf("listing offsets: %w", err)
+					return false, fmt.Errorf("listing offsets: %w", err)
 				}
 			}
 			l, ok := listed.Lookup(topic, partition)
 			if !ok || l.Err != nil {
-				return fmt.Errorf("listing the offset of %s/%d: %w", topic, partition, l.Err)
+				return false, fmt.Errorf("listing the offset of %s/%d: %w", topic, partition, l.Err)
 			}
 			offsets[topic][partition] = kgo.NewOffset().At(l.Offset)
 		}
 	}
-	return nil
+	return listed != nil, nil
 }
 
 // restoreOwned reads the state again after an abort.

@@ -202,12 +202,19 @@ type running struct {
 }
 
 func (w *world) start(failures int, fields string) *running {
+	return w.run(func(id string) string {
+		return fmt.Sprintf(pipeline, strings.Join(w.cluster.ListenAddrs(), ","), id, fields, failures)
+	})
+}
+
+// run starts an instance with the pipeline that yaml makes for its client id.
+func (w *world) run(yaml func(id string) string) *running {
 	w.started++
 	id := fmt.Sprintf("instance-%d", w.started)
 	n := &network{stack: w.net, conns: map[net.Conn]struct{}{}}
 	b := w.environment(n).NewStreamBuilder()
 	b.SetLogger(slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: logLevel()})))
-	require.NoError(w.t, b.SetYAML(fmt.Sprintf(pipeline, strings.Join(w.cluster.ListenAddrs(), ","), id, fields, failures)))
+	require.NoError(w.t, b.SetYAML(yaml(id)))
 	s, err := b.Build()
 	require.NoError(w.t, err)
 	r := &running{id: id, net: n, stream: s, done: make(chan error, 1)}

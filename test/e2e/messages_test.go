@@ -33,7 +33,7 @@ func TestWrongConfigurationIsNamedBeforeAnythingStarts(t *testing.T) {
 	t.Parallel()
 	simulate, list, retry := "max_price: 1000000", "delays: [1s, 2s, 4s]", "backoff_retry:\n"
 	for name, test := range map[string]struct {
-		pipeline, old, with string
+		pipeline, old, with string // a pipeline and what is edited in it; or a whole one in with
 		env                 map[string]string
 		says                string
 	}{
@@ -63,7 +63,7 @@ func TestWrongConfigurationIsNamedBeforeAnythingStarts(t *testing.T) {
 			says: "field transaction_timeout: 10s is too short: it must be longer than commit_interval, which is 20s"},
 		"the state in the topic of the orders": {pipeline: consumer, env: map[string]string{"STATE_TOPIC": "orders"},
 			says: `field state_topic: "orders" is also one of topics: the state needs a topic of its own`},
-		"the output without its input": {pipeline: atLeastOnce, old: "kafka_franz:", with: "kafka_transactional: {topic: orders-processed}\n                  #",
+		"the output without its input": {with: "input: {generate: {mapping: root = 1}}\noutput: {kafka_transactional: {topic: orders-processed}}\n",
 			says: "output kafka_transactional needs an input kafka_transactional in the same stream: it writes in that input's transaction"},
 		"a seed of orders below 0": {pipeline: producer, env: map[string]string{"ORDER_SEED": "-1"},
 			says: "argument seed: -1 is not allowed, must be 0 or more"},
@@ -71,7 +71,11 @@ func TestWrongConfigurationIsNamedBeforeAnythingStarts(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			path := test.pipeline
-			if test.old != "" {
+			switch {
+			case test.pipeline == "":
+				path = filepath.Join(t.TempDir(), "pipeline.yaml")
+				require.NoError(t, os.WriteFile(path, []byte(test.with), 0o600))
+			case test.old != "":
 				path = edited(t, test.pipeline, test.old, test.with)
 			}
 			env := settings("127.0.0.1:1", test.env)
@@ -94,7 +98,7 @@ func TestABrokerThatIsNotThereIsNamedAndWaitedFor(t *testing.T) {
 		t.Run(filepath.Base(test.pipeline), func(t *testing.T) {
 			t.Parallel()
 			p := child.Run(t, test.pipeline, settings("127.0.0.1:1", nil))
-			p.AwaitLog(t, test.says, patience)
+			awaitLog(t, p, test.says)
 			select {
 			case <-p.Done():
 				t.Fatal("it must go on trying")
@@ -126,7 +130,7 @@ func TestAStateTopicThatDoesNotFitIsNamedAndWaitedFor(t *testing.T) {
 			}
 			w.produce(failing(0, 6)...)
 			p := w.run(consumer, map[string]string{"STATE_TOPIC": "state"})
-			p.AwaitLog(t, test.says, patience)
+			awaitLog(t, p, test.says)
 			require.Empty(t, w.committed("orders-processed"))
 
 			// It goes on by itself when the topic is as it has to be.
@@ -162,7 +166,7 @@ func TestARegistryThatCannotBeReachedMakesOrdersWait(t *testing.T) {
 			}
 			w.produce(records...)
 			p := w.run(pipeline, map[string]string{"SCHEMA_REGISTRY_URL": "http://" + address})
-			p.AwaitLog(t, "Schema registry http://"+address+" cannot be reached, messages wait: ", patience)
+			awaitLog(t, p, "Schema registry http://"+address+" cannot be reached, messages wait: ")
 			require.Empty(t, w.committed("orders-dlq"))
 			require.Empty(t, w.committed("orders-processed"))
 
@@ -171,7 +175,7 @@ func TestARegistryThatCannotBeReachedMakesOrdersWait(t *testing.T) {
 			report := w.await(oracle.Config{IgnoreHeaders: true}, 12)
 			require.NoError(t, report.ExactlyOnce())
 			require.Equal(t, 12, report.Processed)
-			p.AwaitLog(t, "Schema registry http://"+address+" is back", patience)
+			awaitLog(t, p, "Schema registry http://"+address+" is back")
 			require.NoError(t, p.Terminate(patience))
 		})
 	}
@@ -181,11 +185,11 @@ func TestTopicsThatAreMissingAreNamed(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, nil)
 	p := w.run(consumer, map[string]string{"ORDERS_TOPIC": "no-orders"})
-	p.AwaitLog(t, `topic "no-orders" does not exist`, patience)
+	awaitLog(t, p, `topic "no-orders" does not exist`)
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	_, err := kadm.NewClient(w.client).CreateTopic(ctx, 6, 1, nil, "no-orders")
 	require.NoError(t, err)
-	p.AwaitLog(t, "Input type kafka_transactional is now active", patience)
+	awaitLog(t, p, "Input type kafka_transactional is now active")
 	require.NoError(t, p.Terminate(patience))
 }

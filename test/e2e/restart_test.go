@@ -30,9 +30,10 @@ func TestSIGTERMInTheMiddleOfAWaitLosesNothingAndTheAttemptsGoOn(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t, nil)
 			w.produce(failing(12, 12)...)
-			env := map[string]string{"INSTANCE_ID": instance}
-			for range 2 { // in the first wait, and in a later one
+			env := map[string]string{"INSTANCE_ID": instance, "LOG_LEVEL": "DEBUG"}
+			for attempt := 1; attempt <= 2; attempt++ { // in the first wait, and in the second
 				p := w.run(consumer, env)
+				awaitLog(t, p, fmt.Sprintf("Attempt %d failed, trying again in %ds", attempt, attempt))
 				w.awaitWaiting(12)
 				asked := time.Now()
 				require.NoError(t, p.Terminate(patience), "exit status")

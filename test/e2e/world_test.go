@@ -40,7 +40,7 @@ const (
 	monitor     = "config/pipelines/dlq_monitor.yaml"
 
 	// patience is for what should happen soon, on a machine that may be busy with other tests.
-	patience = 60 * time.Second
+	patience = 45 * time.Second
 )
 
 // world is a broker with the topics of an installation, and what a test needs to look at it.
@@ -194,19 +194,32 @@ func (w *world) await(c oracle.Config, orders int) oracle.Report {
 // audit is `orderflow audit`, in this process.
 func (w *world) audit() audit.Report {
 	w.t.Helper()
-	ctx, cancel := context.WithTimeout(w.t.Context(), patience)
-	defer cancel()
-	report, err := audit.Run(ctx, audit.Topics{
-		Orders: "orders", Processed: "orders-processed", DLQ: "orders-dlq", State: "orders-state", Group: "orderflow",
-	}, w.broker.ClientOpts()...)
+	report, err := w.tryAudit()
 	require.NoError(w.t, err)
 	return report
+}
+
+func (w *world) tryAudit() (audit.Report, error) {
+	ctx, cancel := context.WithTimeout(w.t.Context(), patience)
+	defer cancel()
+	return audit.Run(ctx, audit.Topics{
+		Orders: "orders", Processed: "orders-processed", DLQ: "orders-dlq", State: "orders-state", Group: "orderflow",
+	}, w.broker.ClientOpts()...)
 }
 
 // awaitWaiting waits until so many orders wait for a retry, in committed state.
 func (w *world) awaitWaiting(n int64) {
 	w.t.Helper()
-	require.Eventually(w.t, func() bool { return w.audit().Waiting == n }, patience, 20*time.Millisecond, "waiting orders")
+	require.Eventually(w.t, func() bool {
+		found, err := w.tryAudit() // an error until the group has committed for the first time
+		return err == nil && found.Waiting == n
+	}, patience, 20*time.Millisecond, "orders that wait")
+}
+
+// awaitLog waits for a text in the log, where quotes are escaped.
+func awaitLog(t *testing.T, p *child.Process, text string) {
+	t.Helper()
+	p.AwaitLog(t, strings.ReplaceAll(text, `"`, `\"`), patience)
 }
 
 // startRegistry serves a registry at an address; port 0 takes a free one.

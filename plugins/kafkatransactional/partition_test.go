@@ -1,0 +1,235 @@
+package kafkatransactional
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"pgregory.net/rapid"
+
+	"github.com/orderflow/orderflow/internal/session"
+)
+
+// model is one source partition with a broker that is two maps and a number: what a committed
+// transaction would leave behind. It hands out, waits, resolves, commits, aborts and crashes in
+// any interleaving, and checks the guarantees after each commit.
+type model struct {
+	ordering string
+	client   client
+	now      time.Time
+
+	// The broker: what is committed.
+	state    map[string][]byte
+	next     int64
+	outcomes map[int64]int
+	attempts map[int64][]time.Time
+	sequence []int64 // offsets in the order in which they got their outcome
+
+	// The open transaction.
+	part        *partition
+	polled      int64
+	inFlight    []*order
+	newOutcomes []int64
+	newAttempts map[int64][]time.Time
+}
+
+var delays = []time.Duration{time.Second, 2 * time.Second, 4 * time.Second}
+
+func newModel(ordering string) *model {
+	m := &model{ordering: ordering, now: time.Unix(1000, 0), state: map[string][]byte{}, outcomes: map[int64]int{}, attempts: map[int64][]time.Time{}}
+	m.restore()
+	return m
+}
+
+// restore is what happens after an abort, a crash or a move to another instance.
+func (m *model) restore() {
+	m.part = newPartition(topicPartition{"orders", 0}, Ledger{Group: "g", Start: m.next}, m.ordering)
+	for _, key := range slices.Sorted(maps.Keys(m.state)) {
+		k, err := ParseStateKey([]byte(key))
+		if err != nil {
+			panic(err)
+		}
+		if err := m.part.restore(k, m.state[key]); err != nil {
+			panic(err)
+		}
+	}
+	m.part.arrange()
+	m.polled, m.inFlight, m.newOutcomes = m.next, nil, nil
+	m.newAttempts = maps.Clone(m.attempts)
+}
+
+func (m *model) record(offset int64) *kgo.Record {
+	return &kgo.Record{Topic: "orders", Offset: offset, Key: fmt.Appendf(nil, "k%d", offset%3), Timestamp: time.UnixMilli(offset)}
+}
+
+func (m *model) hand(rec *kgo.Record, h session.History) {
+	m.inFlight = append(m.inFlight, &order{part: m.part, rec: rec, hist: h})
+}
+
+// fails is how often an order fails; from 4 on it ends as a dead letter.
+func fails(offset int64) int { return int(offset*7) % 6 }
+
+// answer is the pipeline: an attempt, and its outcome or wait.
+func (m *model) answer(o *order) {
+	tried := len(o.hist.Attempts)
+	offset := o.rec.Offset
+	if tried < fails(offset) {
+		o.hist.Attempts = append(slices.Clone(o.hist.Attempts), m.now)
+		m.newAttempts[offset] = o.hist.Attempts
+		if tried < len(delays) {
+			o.wait, o.due = true, m.now.Add(delays[tried])
+		} else {
+			o.deadLettered, o.produced = true, 1
+		}
+	} else {
+		o.produced = 1
+	}
+	o.contributions = []contribution{{"total", "all", int64(1), func() session.Accumulator { return new(counter) }}}
+	if err := m.client.resolve(o); err != nil {
+		panic(err)
+	}
+	if !o.wait {
+		m.newOutcomes = append(m.newOutcomes, offset)
+	}
+}
+
+func (m *model) commit() {
+	err := m.part.changes(func(key, value []byte) {
+		if value == nil {
+			delete(m.state, string(key))
+		} else {
+			m.state[string(key)] = value
+		}
+	})
+	if err != nil {
+		panic(err)
+	}
+	m.next = m.polled
+	for _, offset := range m.newOutcomes {
+		m.outcomes[offset]++
+		m.sequence = append(m.sequence, offset)
+	}
+	m.newOutcomes = nil
+	m.attempts = maps.Clone(m.newAttempts)
+}
+
+// check holds the committed state against G1 to G4.
+func (m *model) check(t *rapid.T) {
+	waiting := map[int64]bool{}
+	var counted int64
+	for key, value := range m.state {
+		switch k, _ := ParseStateKey([]byte(key)); k.Kind {
+		case KindWaiting:
+			waiting[k.Offset] = true
+		case KindAggregate:
+			var c counter
+			if err := c.UnmarshalBinary(value); err != nil {
+				t.Fatal(err)
+			}
+			counted = c.n
+		}
+	}
+	var processed int64
+	for offset := range m.next {
+		n := m.outcomes[offset]
+		if waiting[offset] {
+			n++
+		}
+		if n != 1 {
+			t.Fatalf("order %d has %d outcomes, waiting: %v", offset, n, waiting[offset])
+		}
+		if m.outcomes[offset] == 1 && fails(offset) <= len(delays) {
+			processed++
+		}
+	}
+	if len(m.outcomes)+len(waiting) != int(m.next) {
+		t.Fatalf("%d outcomes and %d waiting for %d orders", len(m.outcomes), len(waiting), m.next)
+	}
+	if counted != processed {
+		t.Fatalf("%d are counted, %d are processed", counted, processed)
+	}
+	for offset, times := range m.attempts {
+		if len(times) > 4 {
+			t.Fatalf("order %d was tried %d times", offset, len(times))
+		}
+		for i := 1; i < len(times); i++ {
+			if d := times[i].Sub(times[i-1]); d < delays[i-1] {
+				t.Fatalf("order %d waited %v before retry %d", offset, d, i)
+			}
+		}
+	}
+	last := map[string]int64{}
+	for _, offset := range m.sequence {
+		name, ordered := m.part.queue(m.record(offset))
+		if before, ok := last[name]; ordered && ok && before > offset {
+			t.Fatalf("order %d overtook order %d of %q", before, offset, name)
+		}
+		last[name] = offset
+	}
+}
+
+func TestStateKeepsTheGuaranteesInAnyInterleaving(t *testing.T) {
+	for _, ordering := range []string{orderingNone, orderingKey, orderingPartition} {
+		t.Run(ordering, func(t *testing.T) {
+			rapid.Check(t, func(t *rapid.T) {
+				m := newModel(ordering)
+				t.Repeat(map[string]func(*rapid.T){
+					"poll": func(t *rapid.T) {
+						for range rapid.IntRange(1, 5).Draw(t, "records") {
+							rec := m.record(m.polled)
+							m.polled++
+							if m.part.admit(rec) {
+								m.hand(rec, session.History{})
+							}
+						}
+					},
+					"due": func(t *rapid.T) {
+						for w := m.part.take(m.now); w != nil; w = m.part.take(m.now) {
+							m.hand(w.rec, w.hist)
+						}
+					},
+					"time passes": func(t *rapid.T) {
+						m.now = m.now.Add(time.Duration(rapid.IntRange(0, 3000).Draw(t, "ms")) * time.Millisecond)
+					},
+					"answer": func(t *rapid.T) {
+						if len(m.inFlight) == 0 {
+							t.Skip()
+						}
+						i := rapid.IntRange(0, len(m.inFlight)-1).Draw(t, "which")
+						o := m.inFlight[i]
+						m.inFlight = slices.Delete(m.inFlight, i, i+1)
+						m.answer(o)
+					},
+					"commit": func(t *rapid.T) {
+						for _, o := range m.inFlight { // the barrier
+							m.answer(o)
+						}
+						m.inFlight = nil
+						m.commit()
+						m.check(t)
+					},
+					"stop": func(t *rapid.T) { // what is in flight is put back, then a new life
+						for _, o := range m.inFlight {
+							m.part.putBack(o, m.now)
+						}
+						m.inFlight = nil
+						m.commit()
+						m.check(t)
+						m.restore()
+					},
+					"abort, crash or move": func(*rapid.T) { m.restore() },
+				})
+			})
+		})
+	}
+}
+
+func TestStateOfAnotherGroupIsRefused(t *testing.T) {
+	p := newPartition(topicPartition{"orders", 3}, Ledger{Group: "mine"}, orderingNone)
+	err := p.restore(StateKey{Kind: KindLedger, Topic: "orders", Partition: 3}, []byte(`{"group":"theirs"}`))
+	require.EqualError(t, err, `state of orders/3 belongs to consumer group "theirs", not to "mine": give each group a state topic of its own`)
+}
