@@ -292,7 +292,7 @@ func TestHostileClients(t *testing.T) {
 		require.NoError(t, err, name)
 		if name != "a frame that never comes" {
 			_ = conn.(*net.TCPConn).CloseWrite() // the broker may have closed it already
-			_, _ = io.Copy(io.Discard, conn) // until the broker has dealt with it
+			_, _ = io.Copy(io.Discard, conn)     // until the broker has dealt with it
 		}
 		t.Cleanup(func() { _ = conn.Close() })
 		require.NoError(t, honest.ProduceSync(ctx, kgo.StringRecord(name)).FirstErr(), name)

@@ -23,6 +23,9 @@ type report struct {
 
 	attempts, recovered, exhausted, permanent atomic.Int64
 	retries                                   []atomic.Int64
+	// waits holds how many wait, by retry. The host's gauge with labels begins at 0 each time it
+	// is asked for, so it can only be set.
+	waits []atomic.Int64
 	// numbers are the label values of the retries, made once.
 	numbers []string
 }
@@ -37,6 +40,7 @@ func newReport(m *service.Metrics, retries int) *report {
 		checkErrorsTotal: m.NewCounter("orderflow_backoff_retry_check_errors_total"),
 		waitingGauge:     m.NewGauge("orderflow_backoff_retry_waiting", "retry"),
 		retries:          make([]atomic.Int64, retries),
+		waits:            make([]atomic.Int64, retries),
 		numbers:          make([]string, retries),
 	}
 	for i := range r.numbers {
@@ -57,8 +61,9 @@ func (r *report) started(attempt int) {
 
 // waiting counts a message that waits for a retry, until the function it returns is called.
 func (r *report) waiting(retry int) (done func()) {
-	r.waitingGauge.Incr(1, r.numbers[retry-1])
-	return func() { r.waitingGauge.Decr(1, r.numbers[retry-1]) }
+	change := func(by int64) { r.waitingGauge.Set(r.waits[retry-1].Add(by), r.numbers[retry-1]) }
+	change(1)
+	return func() { change(-1) }
 }
 
 func (r *report) passed(attempt int) {

@@ -305,7 +305,12 @@ func (c *client) poll(ctx context.Context, until time.Time) (*batch, error) {
 		return nil, service.ErrNotConnected
 	}
 	fetches.EachError(func(topic string, partition int32, err error) {
-		if !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) {
+		_, foreign := errors.AsType[*errForeignState](err)
+		switch {
+		case errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded):
+		case foreign:
+			c.log.Errorf("Restoring: %v", err)
+		default:
 			c.log.With("topic", topic, "partition", partition).Warnf("Fetching: %v", err)
 		}
 	})

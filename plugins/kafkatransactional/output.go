@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/redpanda-data/benthos/v4/public/service"
@@ -86,6 +87,7 @@ type output struct {
 
 	log           *service.Logger
 	undeliverable *service.MetricCounter
+	logged        atomic.Int64 // when an undeliverable order was last logged, Unix seconds
 }
 
 func newOutput(pc *service.ParsedConfig, res *service.Resources) (service.BatchOutput, service.BatchPolicy, int, error) {
@@ -275,8 +277,11 @@ func (o *output) hold(ord *order, reason error) error {
 	defer ord.batch.mu.Unlock()
 	delay := min(time.Second<<min(ord.refused, 10), time.Minute)
 	ord.refused++
-	o.log.With("origin", fmt.Sprintf("%s/%d/%d", ord.rec.Topic, ord.rec.Partition, ord.rec.Offset), "next_try", delay.String()).
-		Errorf("Undeliverable: %v", reason)
+	// One a second is enough to see it: with the topic missing, each order would be logged.
+	if now := time.Now().Unix(); o.logged.Swap(now) != now {
+		o.log.With("origin", fmt.Sprintf("%s/%d/%d", ord.rec.Topic, ord.rec.Partition, ord.rec.Offset), "next_try", delay.String()).
+			Errorf("Undeliverable, it waits: %v", reason)
+	}
 	return ord.waitLocked(time.Now().Add(delay))
 }
 

@@ -264,3 +264,27 @@ func TestAnOutputNeedsItsInput(t *testing.T) {
 	_, err = newInput(conf, res, nil)
 	require.ErrorContains(t, err, "a stream can have one kafka_transactional input only")
 }
+
+// At a soft stop the host may drop a batch that the input has returned, without an answer.
+func TestABatchThatTheHostDropsAtAStopIsHandedOutAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		defer w.close()
+		w.produce(0, 90)
+		n := &network{stack: w.net, conns: map[net.Conn]struct{}{}}
+		conf, err := inputSpec().ParseYAML(fmt.Sprintf("seed_brokers: [%q]\ntopics: [orders]\nconsumer_group: g\nstate_topic: state\n", w.cluster.ListenAddrs()[0]), nil)
+		require.NoError(t, err)
+		in, err := newInput(conf, service.MockResources(), []kgo.Opt{kgo.Dialer(n.dial)})
+		require.NoError(t, err)
+		require.NoError(t, in.Connect(t.Context()))
+		msgs, _, err := in.ReadBatch(t.Context())
+		require.NoError(t, err)
+		require.NotEmpty(t, msgs)
+		require.NoError(t, in.Close(t.Context()))
+
+		r := w.start(0, "")
+		time.Sleep(settle)
+		w.stop(r)
+		w.once(90)
+	})
+}

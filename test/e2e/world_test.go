@@ -7,6 +7,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"math"
@@ -42,6 +43,22 @@ const (
 	// patience is for what should happen soon, on a machine that may be busy with other tests.
 	patience = 45 * time.Second
 )
+
+// atOnce is how many scenarios run at once unless -parallel says otherwise: they wait for most of
+// their time, so that there may be more than the machine has processors.
+const atOnce = "8"
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	given := false
+	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "test.parallel" })
+	if !given {
+		if err := flag.Set("test.parallel", atOnce); err != nil {
+			panic(err)
+		}
+	}
+	os.Exit(m.Run())
+}
 
 // world is a broker with the topics of an installation, and what a test needs to look at it.
 type world struct {

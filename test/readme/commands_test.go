@@ -50,7 +50,7 @@ func commands(p page) []command {
 // help returns what a command says of itself.
 func help(t *testing.T, words ...string) (string, bool) {
 	t.Helper()
-	out, err := exec.Command(child.Orderflow(t), append(words, "--help")...).CombinedOutput()
+	out, err := exec.Command(child.Orderflow(t), slices.Concat(words, []string{"--help"})...).CombinedOutput()
 	return string(out), err == nil && strings.Contains(string(out), "orderflow "+strings.Join(words, " ")+" ")
 }
 

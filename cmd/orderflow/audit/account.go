@@ -47,7 +47,9 @@ type Report struct {
 type Account struct {
 	// From and To bound the offsets that were read: From is the first, To is behind the last.
 	From, To int64
-	Dropped  int64
+	// Dropped is how many were dropped, since Start.
+	Dropped, Start int64
+
 	outcomes []uint8 // by offset: whether there is an order, and its number of outcomes
 	sums     Sums
 }
@@ -62,7 +64,7 @@ func NewAccount(from, to int64) *Account {
 	if to < from {
 		to = from
 	}
-	return &Account{From: from, To: to, outcomes: make([]uint8, to-from)}
+	return &Account{From: from, To: to, Start: from, outcomes: make([]uint8, to-from)}
 }
 
 // Order notes that there is an order at offset.
@@ -94,7 +96,6 @@ func (a *Account) Outcome(offset int64, o Outcome) {
 // Sums closes the account.
 func (a *Account) Sums() Sums {
 	s := a.sums
-	s.Dropped = a.Dropped
 	var open int64
 	for _, n := range a.outcomes {
 		seen := int64(n & mostSeen)
@@ -109,7 +110,11 @@ func (a *Account) Sums() Sums {
 			s.Duplicates += seen - 1
 		}
 	}
-	s.Missing = open - a.Dropped
+	s.Dropped = a.Dropped
+	if a.From > a.Start {
+		s.Dropped = min(open, a.Dropped) // retention has deleted orders, and some of the dropped with them
+	}
+	s.Missing = open - s.Dropped
 	return s
 }
 

@@ -106,7 +106,7 @@ func once(ctx context.Context, adm *kadm.Client, topics Topics, opts []kgo.Opt) 
 			if l.Start > a.From {
 				accounts[partition] = NewAccount(l.Start, a.To)
 			}
-			accounts[partition].Dropped = l.Dropped
+			accounts[partition].Dropped, accounts[partition].Start = l.Dropped, l.Start
 		}
 	}
 	for k := range waiting {
