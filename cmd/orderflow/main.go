@@ -42,9 +42,11 @@ func main() {
 		fmt.Fprintln(os.Stderr, err)
 		code = exit.Code(err)
 	}
-	if _, err := summary.Default.WriteTo(os.Stdout); err != nil {
-		fmt.Fprintln(os.Stderr, "writing summary:", err)
-		code = max(code, exit.Failed)
+	if runsPipeline(os.Args[1:]) {
+		if _, err := summary.Default.WriteTo(os.Stdout); err != nil {
+			fmt.Fprintln(os.Stderr, "writing summary:", err)
+			code = max(code, exit.Failed)
+		}
 	}
 	os.Exit(code)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -12,6 +13,7 @@ import (
 	"github.com/redpanda-data/benthos/v4/public/service"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/orderflow/orderflow/internal/deadletter"
 	"github.com/orderflow/orderflow/internal/session"
 )
 
@@ -119,8 +121,12 @@ func parseOutput(pc *service.ParsedConfig, res *service.Resources) (*output, int
 		return nil, 0, fmt.Errorf("field %s: %w", fieldHeaders, err)
 	}
 	if pc.Contains(fieldMetadata) {
-		if o.metadata, err = pc.FieldMetadataFilter(fieldMetadata); err != nil {
+		filter, err := pc.FieldMetadataFilter(fieldMetadata)
+		if err != nil {
 			return nil, 0, fmt.Errorf("field %s: %w", fieldMetadata, err)
+		}
+		if !filter.IsEmpty() { // an empty one lets nothing pass, but walks all to find out
+			o.metadata = filter
 		}
 	}
 	if o.originalHeaders, err = pc.FieldBool(fieldOriginalHeaders); err != nil {
@@ -315,10 +321,18 @@ func (o *output) record(msg *service.Message, from *kgo.Record) (*kgo.Record, er
 		rec.Headers = append(rec.Headers, from.Headers...)
 	}
 	if o.metadata != nil {
-		_ = o.metadata.Walk(msg, func(key, value string) error {
-			rec.Headers = replaceHeader(rec.Headers, key, value, true)
+		var names []string
+		values := map[string]string{}
+		_ = o.metadata.Walk(msg, func(name, value string) error {
+			names = append(names, name)
+			values[name] = value
 			return nil
 		})
+		slices.Sort(names) // metadata has no order
+		for _, name := range names {
+			// What dead_letter says replaces whatever a record came with under its names.
+			rec.Headers = replaceHeader(rec.Headers, name, values[name], !slices.Contains(deadletter.Names, name))
+		}
 	}
 	for name, value := range o.headers {
 		s, err := value.TryString(msg)
@@ -340,7 +354,8 @@ func replaceHeader(hs []kgo.RecordHeader, name, value string, keepSame bool) []k
 		}
 	}
 	if last >= 0 {
-		if keepSame && string(hs[last].Value) == value {
+		same := string(hs[last].Value) == value || hs[last].Value == nil && value == "null"
+		if keepSame && same {
 			return hs
 		}
 		kept := hs[:0:0]

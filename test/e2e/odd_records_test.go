@@ -71,7 +71,7 @@ func posingAsDeadLetter() []kgo.RecordHeader {
 // repeating are headers that repeat, and values that are no text, or none at all.
 func repeating() []kgo.RecordHeader {
 	headers := h("trace", "1", "trace", "2", "other", "3", "trace", "1", "", "no name", "bytes", "\x00\xff\xfe", "\xff", "name", "empty", "")
-	return append(headers, kgo.RecordHeader{Key: "null"}, kgo.RecordHeader{Key: "null"}, kgo.RecordHeader{Key: "dlq_null"}, kgo.RecordHeader{Key: "dlq_bytes", Value: []byte("\xff")})
+	return append(headers, kgo.RecordHeader{Key: "null"}, kgo.RecordHeader{Key: "null"}, kgo.RecordHeader{Key: "dlq_bytes", Value: []byte("\xff")})
 }
 
 // oddRecords are given the ids of three schemas: that of an order, a later version of it, and one
@@ -117,6 +117,7 @@ func oddRecords(plain, later, stranger uint32) map[string]oddRecord {
 		"repeated dead-letter headers":         {value: priced(0), headers: h("dlq_class", "other", "a", "b", "dlq_class", "permanent", "dlq_id", "x"), code: "price_not_positive", stage: validate},
 		"odd headers and broken Avro":          {value: []byte("hello"), headers: slices.Concat(repeating(), posing()), code: "decode_failed", stage: decode},
 		"odd headers, a null key and a wait":   {key: nil, value: avro(orderID("fails", true), "Pen", 1.5), headers: slices.Concat(repeating(), posing()), code: "simulated_failure", stage: validate, attempts: 4},
+		"a null header of somebody's own dlq_": {value: priced(0), headers: []kgo.RecordHeader{{Key: "dlq_own"}, {Key: "trace", Value: []byte("1")}}, code: "price_not_positive", stage: validate},
 		"a header near the size limit":         {value: priced(0), headers: h("large", strings.Repeat("\xff", 1_000_000)), code: "price_not_positive", stage: validate},
 		"a redriven order that fails again":    {value: priced(0), headers: h("dlq_id", "orders/5/42", "trace", "1", "dlq_redrives", "2"), code: "price_not_positive", stage: validate, id: "orders/5/42", redrives: "2"},
 		"headers of a redrive without the id":  {value: priced(0), headers: h("dlq_redrives", "2"), code: "price_not_positive", stage: validate},

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/orderflow/orderflow/internal/deadletter"
@@ -70,7 +71,7 @@ func ends(ctx context.Context, adm *kadm.Client, topics Topics) (map[string]int6
 // the other way round.
 func once(ctx context.Context, adm *kadm.Client, topics Topics, opts []kgo.Opt) (Report, error) {
 	committed, err := adm.FetchOffsetsForTopics(ctx, topics.Group, topics.Orders)
-	if err != nil {
+	if err != nil && !errors.Is(err, kerr.GroupIDNotFound) { // which has read nothing yet
 		return Report{}, fmt.Errorf("fetching offsets of group %s: %w", topics.Group, err)
 	}
 	starts, err := adm.ListStartOffsets(ctx, topics.Orders)
