@@ -48,9 +48,8 @@ type Order interface {
 	// SetHistory replaces the history.
 	SetHistory(h History)
 	// Wait asks for the record to be handed out again, as it first came, once due has passed.
-	// The caller then drops the message. An error says why the order cannot wait in the
-	// session, for instance because it would be too large for the state topic.
-	Wait(due time.Time) error
+	// The caller then drops the message.
+	Wait(due time.Time)
 	// Contribute folds value into the accumulator of the order's partition with this name and
 	// group if the order ends as processed; fresh makes an empty accumulator.
 	Contribute(name, group string, value any, fresh func() Accumulator)

@@ -381,17 +381,15 @@ func ask(msg *service.Message, query *bloblang.Executor) (bool, error) {
 
 // wait lets time pass until the next attempt is due. Here, and only here, it is decided how a
 // message waits. One that belongs to a session waits there: it has left, is dropped here, and
-// will be handed out again. Any other waits in place, which blocks its pipeline thread; so does
-// one that is too large for the session. The error of a context that ended is returned as it
-// is; the host then answers the whole batch with it, so that the input delivers the message
-// again.
+// will be handed out again. Any other waits in place, which blocks its pipeline thread. The
+// error of a context that ended is returned as it is; the host then answers the whole batch
+// with it, so that the input delivers the message again.
 func (p *processor) wait(ctx context.Context, order session.Order, retry int, delay time.Duration, due time.Time) (left bool, err error) {
 	done := p.report.waiting(retry)
 	if order != nil {
-		if err := order.Wait(due); err == nil {
-			time.AfterFunc(delay, done)
-			return true, nil
-		}
+		order.Wait(due)
+		time.AfterFunc(delay, done)
+		return true, nil
 	}
 	defer done()
 	timer := time.NewTimer(time.Until(due))

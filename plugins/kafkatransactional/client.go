@@ -23,6 +23,8 @@ const (
 	leaveTimeout = 2 * time.Second
 	// endTimeout bounds the end of a transaction. With a dead broker it took 31 s at most.
 	endTimeout = 40 * time.Second
+	// stopTimeout bounds each step of a stop.
+	stopTimeout = 5 * time.Second
 	// limitsAge is how old the knowledge of topics may get.
 	limitsAge = time.Minute
 	// joinPatience bounds how long no transaction is begun because a join seems to be under
@@ -38,6 +40,7 @@ const (
 // group's callbacks come from others.
 type client struct {
 	conf   *config
+	id     string // transactional
 	log    *service.Logger
 	met    *instruments
 	group  *kgo.GroupTransactSession
@@ -176,6 +179,9 @@ func (c *client) read(ctx context.Context) (*batch, error) {
 		}
 		c.mu.Unlock()
 
+		if err := c.adopt(ctx); err != nil {
+			return nil, err
+		}
 		b, nextDue, err := c.takeDue(now)
 		if b != nil || err != nil {
 			return b, err
@@ -191,6 +197,26 @@ func earlier(a, b time.Time) time.Time {
 		return b
 	}
 	return a
+}
+
+// adopt restores partitions that are owned but have no state here. That is so when they were
+// assigned while an abort threw all state away.
+func (c *client) adopt(ctx context.Context) error {
+	c.mu.Lock()
+	idle := c.txn == nil && c.joining.IsZero()
+	n := len(c.parts)
+	c.mu.Unlock()
+	if !idle {
+		return nil
+	}
+	owned := 0
+	for _, partitions := range c.cl.CommittedOffsets() {
+		owned += len(partitions)
+	}
+	if owned <= n {
+		return nil
+	}
+	return c.restoreOwned(ctx)
 }
 
 // begin opens a transaction if none is open. c.mu must be held.
@@ -418,6 +444,9 @@ func (b *batch) ack(err error) {
 // resolve moves an order's outcome into the state of its partition. c.mu must be held.
 func (c *client) resolve(o *order) error {
 	p := o.part
+	if o.wait && o.produced > 0 {
+		return fmt.Errorf("order %s/%d was written and waits to be written too: do not write one message to several topics of which one may refuse it", p.topicPartition, o.rec.Offset)
+	}
 	if o.wait {
 		p.hold(&waiting{rec: o.rec, hist: o.hist, due: o.due, refused: o.refused})
 		return nil
@@ -483,7 +512,7 @@ func (c *client) commit(ctx context.Context) error {
 	}
 
 	c.writing.Lock()
-	endCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTimeout)
+	endCtx, cancel := c.endContext(ctx)
 	committed, err := c.group.End(kgo.PreTxnCommitFnContext(endCtx, c.addOffsets), kgo.TryCommit)
 	cancel()
 	c.writing.Unlock()
@@ -492,6 +521,7 @@ func (c *client) commit(ctx context.Context) error {
 	defer c.mu.Unlock()
 	if err != nil {
 		// Nobody knows how the transaction ended: a new client asks the broker.
+		c.txn = &transaction{doomed: err}
 		c.met.aborted.Incr(1)
 		return fmt.Errorf("committing transaction: %w", err)
 	}
@@ -516,6 +546,17 @@ func (c *client) commit(ctx context.Context) error {
 	}
 	c.observe()
 	return nil
+}
+
+// endContext bounds the end of a transaction, which is not cut short by ctx.
+func (c *client) endContext(ctx context.Context) (context.Context, context.CancelFunc) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	timeout := endTimeout
+	if c.closed {
+		timeout = stopTimeout
+	}
+	return context.WithTimeout(context.WithoutCancel(ctx), timeout)
 }
 
 // joined waits until no join is under way: a commit would wait for it inside the client, where
@@ -564,7 +605,7 @@ func (c *client) produceState(ctx context.Context) error {
 		if c.txn.used[p.topicPartition] == nil {
 			continue
 		}
-		err := p.changes(func(key, value []byte) {
+		err := p.changes(c.limits.maxState(), func(key, value []byte) {
 			recs = append(recs, &kgo.Record{Topic: c.conf.stateTopic, Partition: p.partition, Key: key, Value: value})
 		})
 		if err != nil {
@@ -582,6 +623,7 @@ func (c *client) produceState(ctx context.Context) error {
 
 // produce buffers rec; an error of its delivery dooms the transaction.
 func (c *client) produce(ctx context.Context, rec *kgo.Record) {
+	rec.Context = context.Background() // a stop must not fail what it commits
 	c.cl.Produce(ctx, rec, func(rec *kgo.Record, err error) {
 		if err == nil {
 			return
@@ -650,7 +692,7 @@ func (c *client) abort(ctx context.Context) error {
 	c.met.aborted.Incr(1)
 	c.log.With("reason", reason.Error()).Warn("Transaction aborted: going on from what was committed last")
 
-	endCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTimeout)
+	endCtx, cancel := c.endContext(ctx)
 	defer cancel()
 	if open {
 		c.writing.Lock()
@@ -659,6 +701,8 @@ func (c *client) abort(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("aborting transaction: %w", err)
 		}
+	} else if err := c.verifyOffsets(endCtx); err != nil {
+		return err
 	}
 	c.mu.Lock()
 	c.txn, c.revoked = nil, false
@@ -677,6 +721,24 @@ func (c *client) abort(ctx context.Context) error {
 		return fmt.Errorf("renewing producer id: %w", err)
 	}
 	return c.restoreOwned(ctx)
+}
+
+// verifyOffsets fails if the group's offsets are not those that this client goes on from. After
+// a commit that was not to be, they are others if the broker has committed all the same and
+// only its answer was lost.
+func (c *client) verifyOffsets(ctx context.Context) error {
+	at, err := c.adm.FetchOffsets(kadm.RequireStable(ctx), c.conf.group)
+	if err != nil && !errors.Is(err, kerr.GroupIDNotFound) {
+		return fmt.Errorf("verifying offsets: %w", err)
+	}
+	for topic, partitions := range c.cl.CommittedOffsets() {
+		for partition, ours := range partitions {
+			if theirs, ok := at.Lookup(topic, partition); ok && theirs.At >= 0 && theirs.At != ours.Offset {
+				return fmt.Errorf("the group has committed offset %d of %s/%d, not %d", theirs.At, topic, partition, ours.Offset)
+			}
+		}
+	}
+	return nil
 }
 
 func (c *client) pauseFull(ctx context.Context, d time.Duration) error {
@@ -712,6 +774,9 @@ func (c *client) onRevoked(_ context.Context, _ *kgo.Client, taken map[string][]
 
 func (c *client) onLost(_ context.Context, _ *kgo.Client, taken map[string][]int32) {
 	c.drop(taken, false)
+	c.mu.Lock()
+	c.revoked = true // the session takes even a loss of nothing for one
+	c.mu.Unlock()
 }
 
 func (c *client) drop(taken map[string][]int32, rejoins bool) {

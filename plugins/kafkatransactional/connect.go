@@ -42,6 +42,7 @@ func connect(ctx context.Context, conf *config, producer []kgo.Opt, topics []str
 	if conf.instanceID == "" {
 		id = conf.group + "-" + uuid.NewString()
 	}
+	c.id = id
 	opts := append(conf.clientOpts(),
 		kgo.TransactionalID(id),
 		kgo.TransactionTimeout(conf.transactionTimeout),
@@ -112,7 +113,9 @@ func (c *client) check(ctx context.Context, topics []string) error {
 	if !state.exists {
 		return fmt.Errorf("state topic %q does not exist: create it with cleanup.policy=compact and as many partitions as %v", c.conf.stateTopic, c.conf.topics)
 	}
-	if !state.compacted {
+	if !state.described {
+		c.log.Warnf("The configuration of topic %s may not be read: it must have cleanup.policy=compact", c.conf.stateTopic)
+	} else if !state.compacted {
 		return fmt.Errorf("state topic %q is not compacted: set its cleanup.policy to compact", c.conf.stateTopic)
 	}
 	for _, topic := range c.conf.topics {
@@ -154,14 +157,17 @@ func (c *client) stop() {
 	c.writing.Unlock()
 
 	if open {
-		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
 		err := c.commit(ctx)
-		if err == nil && c.isOpen() {
-			c.writing.Lock()
-			_, err = c.group.End(ctx, kgo.TryAbort)
-			c.writing.Unlock()
-		}
 		cancel()
+		if c.isOpen() {
+			ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
+			c.writing.Lock()
+			_, aborted := c.group.End(ctx, kgo.TryAbort)
+			c.writing.Unlock()
+			cancel()
+			err = errors.Join(err, aborted)
+		}
 		if err != nil {
 			c.log.Warnf("Ending the last transaction: %v", err)
 		}

@@ -49,6 +49,13 @@ type hub struct {
 	compression string
 	partitioner string
 	outputs     int
+	closed      bool
+}
+
+func (h *hub) isClosed() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.closed
 }
 
 // input adapts the client to the host.
@@ -70,8 +77,11 @@ func newInput(pc *service.ParsedConfig, res *service.Resources, opts []kgo.Opt) 
 	}
 	conf.extra = opts
 	h := &hub{}
-	if _, exists := res.GetOrSetGeneric(hubKey{res.StreamID()}, h); exists {
-		return nil, errors.New("a stream can have one kafka_transactional input only: list all topics in its field topics")
+	if old, exists := res.GetOrSetGeneric(hubKey{res.StreamID()}, h); exists {
+		if !old.(*hub).isClosed() {
+			return nil, errors.New("a stream can have one kafka_transactional input only: list all topics in its field topics")
+		}
+		res.SetGeneric(hubKey{res.StreamID()}, h) // the stream was stopped and is made again
 	}
 	return &input{conf: conf, hub: h, log: res.Logger(), met: newInstruments(res.Metrics())}, nil
 }
@@ -163,6 +173,9 @@ func (in *input) Close(context.Context) error {
 	if c != nil {
 		c.stop()
 	}
+	in.hub.mu.Lock()
+	in.hub.closed = true
+	in.hub.mu.Unlock()
 	return nil
 }
 

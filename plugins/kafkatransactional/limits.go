@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"strconv"
 	"sync"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
@@ -21,12 +23,14 @@ type limits struct {
 	adm   *kadm.Client
 	state string
 
-	mu     sync.RWMutex
-	topics map[string]topicLimit
+	mu      sync.RWMutex
+	topics  map[string]topicLimit
+	missing time.Time // when a topic that seems to be missing was last asked for again
 }
 
 type topicLimit struct {
 	exists     bool
+	described  bool // what follows was read, and is not a guess
 	compacted  bool
 	maxBytes   int
 	partitions int
@@ -58,12 +62,22 @@ func (l *limits) look(ctx context.Context, topics ...string) error {
 	found := map[string]topicLimit{}
 	var existing []string
 	for _, t := range topics {
-		d, ok := details[t]
-		exists := ok && d.Err == nil && len(d.Partitions) > 0
-		found[t] = topicLimit{exists: exists, maxBytes: defaultMaxMessageBytes, partitions: len(d.Partitions)}
-		if exists {
-			existing = append(existing, t)
+		// What is known stays known until something else is read: an error in passing must not
+		// make a topic missing, or its orders would be dead letters.
+		limit, known := l.of(t)
+		if !known {
+			limit.maxBytes = defaultMaxMessageBytes
 		}
+		switch d, ok := details[t]; {
+		case ok && d.Err == nil && len(d.Partitions) > 0:
+			limit.exists, limit.partitions = true, len(d.Partitions)
+			existing = append(existing, t)
+		case !ok || errors.Is(d.Err, kerr.UnknownTopicOrPartition) || errors.Is(d.Err, kerr.InvalidTopicException):
+			limit.exists = false
+		case !known:
+			return fmt.Errorf("looking for topic %s: %w", t, d.Err)
+		}
+		found[t] = limit
 	}
 	if len(existing) > 0 {
 		// Without the right to describe configurations the default is the best guess there is.
@@ -86,6 +100,7 @@ func (l *limits) look(ctx context.Context, topics ...string) error {
 }
 
 func (t topicLimit) with(configs []kadm.Config) topicLimit {
+	t.described = true
 	for _, c := range configs {
 		if c.Value == nil {
 			continue
@@ -102,6 +117,17 @@ func (t topicLimit) with(configs []kadm.Config) topicLimit {
 	return t
 }
 
+// again tells whether it is time to ask once more for what seems to be missing.
+func (l *limits) again() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if time.Since(l.missing) < time.Second {
+		return false
+	}
+	l.missing = time.Now()
+	return true
+}
+
 func (l *limits) of(topic string) (topicLimit, bool) {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
@@ -112,7 +138,7 @@ func (l *limits) of(topic string) (topicLimit, bool) {
 // check returns an *errRefused if the topic would refuse the record.
 func (l *limits) check(ctx context.Context, rec *kgo.Record) error {
 	t, ok := l.of(rec.Topic)
-	if !ok {
+	if !ok || (!t.exists && l.again()) {
 		if err := l.look(ctx, rec.Topic); err != nil {
 			return err
 		}
@@ -129,12 +155,12 @@ func (l *limits) check(ctx context.Context, rec *kgo.Record) error {
 	return nil
 }
 
-// fitsState tells whether the order can be written to the state topic, with a history of
-// moderate length and an error text of this many bytes.
-func (l *limits) fitsState(rec *kgo.Record, text int) bool {
-	t, ok := l.of(l.state)
-	// JSON writes a byte of text as six at most.
-	return !ok || batchSize(rec)+6*text+4096 < t.maxBytes
+// maxState is the size from which the state topic would refuse a record.
+func (l *limits) maxState() int {
+	if t, ok := l.of(l.state); ok {
+		return t.maxBytes
+	}
+	return defaultMaxMessageBytes
 }
 
 // maxBatchBytes bounds what the client puts into one batch, by topic.

@@ -2,7 +2,7 @@ package kafkatransactional
 
 import (
 	"context"
-	"errors"
+	"strings"
 	"sync"
 	"time"
 
@@ -84,26 +84,20 @@ func (o *order) History() session.History {
 func (o *order) SetHistory(h session.History) {
 	o.batch.mu.Lock()
 	defer o.batch.mu.Unlock()
+	if len(h.Text) > maxHistoryText {
+		h.Text = strings.ToValidUTF8(h.Text[:maxHistoryText], "") + "… (truncated)"
+	}
 	o.hist = h
 }
 
-var errNotWaitable = errors.New("the order is too large for the state topic")
+// maxHistoryText bounds what the state keeps of an error's text.
+const maxHistoryText = 4096
 
 // Wait asks for the order to be handed out again.
-func (o *order) Wait(due time.Time) error {
+func (o *order) Wait(due time.Time) {
 	o.batch.mu.Lock()
 	defer o.batch.mu.Unlock()
-	return o.waitLocked(due)
-}
-
-func (o *order) waitLocked(due time.Time) error {
-	// A waiting order is written with a few hundred bytes more than its record has; the exact
-	// size is known only when it is encoded, so that leave some room.
-	if !o.batch.client.limits.fitsState(o.rec, len(o.hist.Text)) {
-		return errNotWaitable
-	}
 	o.wait, o.due = true, due
-	return nil
 }
 
 // Contribute remembers a value for the time when the order's outcome is known.

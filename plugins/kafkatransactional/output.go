@@ -1,9 +1,11 @@
 package kafkatransactional
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -81,7 +83,7 @@ type output struct {
 	topic           *service.InterpolatedString
 	key             *service.InterpolatedString
 	partition       *service.InterpolatedString
-	headers         map[string]*service.InterpolatedString
+	headers         []header
 	metadata        *service.MetadataFilter
 	originalHeaders bool
 	deadLetter      bool
@@ -90,6 +92,11 @@ type output struct {
 	log           *service.Logger
 	undeliverable *service.MetricCounter
 	logged        atomic.Int64 // when an undeliverable order was last logged, Unix seconds
+}
+
+type header struct {
+	name  string
+	value template
 }
 
 func newOutput(pc *service.ParsedConfig, res *service.Resources) (service.BatchOutput, service.BatchPolicy, int, error) {
@@ -117,7 +124,7 @@ func parseOutput(pc *service.ParsedConfig, res *service.Resources) (*output, int
 			return nil, 0, fmt.Errorf("field %s: %w", fieldPartition, err)
 		}
 	}
-	if o.headers, err = pc.FieldInterpolatedStringMap(fieldHeaders); err != nil {
+	if o.headers, err = parseHeaders(pc); err != nil {
 		return nil, 0, fmt.Errorf("field %s: %w", fieldHeaders, err)
 	}
 	if pc.Contains(fieldMetadata) {
@@ -151,6 +158,22 @@ func parseOutput(pc *service.ParsedConfig, res *service.Resources) (*output, int
 	}
 	maxInFlight, err := pc.FieldMaxInFlight()
 	return o, maxInFlight, err
+}
+
+func parseHeaders(pc *service.ParsedConfig) ([]header, error) {
+	values, err := pc.FieldInterpolatedStringMap(fieldHeaders)
+	if err != nil {
+		return nil, err
+	}
+	texts, err := pc.FieldStringMap(fieldHeaders)
+	if err != nil {
+		return nil, err
+	}
+	var headers []header
+	for _, name := range slices.Sorted(maps.Keys(values)) {
+		headers = append(headers, header{name, newTemplate(texts[name], values[name])})
+	}
+	return headers, nil
 }
 
 // add registers an output. Compression and partitioner belong to the client that all share.
@@ -227,8 +250,9 @@ var errForeign = errors.New("the message does not come from the stream's kafka_t
 // wait, each for itself.
 func (o *output) WriteBatch(ctx context.Context, msgs service.MessageBatch) error {
 	var batchErr *service.BatchError
+	s := newSlab(len(msgs), len(o.headers))
 	for i, msg := range msgs {
-		err := o.write(ctx, msg)
+		err := o.write(ctx, msg, s)
 		switch {
 		case err == nil:
 		case isRefused(err) || errors.Is(err, errForeign):
@@ -237,7 +261,8 @@ func (o *output) WriteBatch(ctx context.Context, msgs service.MessageBatch) erro
 			}
 			batchErr.Failed(i, err)
 		default:
-			return err
+			// Some of the batch may be produced already, and a fallback would write it again.
+			return o.doomed(msg, err)
 		}
 	}
 	if batchErr != nil {
@@ -246,7 +271,7 @@ func (o *output) WriteBatch(ctx context.Context, msgs service.MessageBatch) erro
 	return nil
 }
 
-func (o *output) write(ctx context.Context, msg *service.Message) error {
+func (o *output) write(ctx context.Context, msg *service.Message, s *slab) error {
 	place, ok := session.PlaceOf(msg.MetaGetImmut)
 	if !ok {
 		return errForeign
@@ -259,25 +284,26 @@ func (o *output) write(ctx context.Context, msg *service.Message) error {
 		return errForeign
 	}
 	ord := found.(*order)
-	rec, err := o.record(msg, ord.rec)
+	rec, err := o.record(msg, ord.rec, s)
 	if err != nil {
-		return &errRefused{err.Error()}
+		return o.refuse(ord, &errRefused{err.Error()})
 	}
 	c := ord.batch.client
 	if err := c.limits.check(ctx, rec); err != nil {
 		if !isRefused(err) {
 			return err
 		}
-		if !o.waitIfRefused {
-			return err
-		}
-		return o.hold(ord, err)
+		return o.refuse(ord, err)
 	}
 	return c.write(ctx, ord, rec, o.deadLetter)
 }
 
-// hold lets an order wait because nobody takes it, longer each time.
-func (o *output) hold(ord *order, reason error) error {
+// refuse fails the write of one message, or lets its order wait because nobody takes it, longer
+// each time.
+func (o *output) refuse(ord *order, reason error) error {
+	if !o.waitIfRefused {
+		return reason
+	}
 	o.undeliverable.Incr(1)
 	ord.batch.mu.Lock()
 	defer ord.batch.mu.Unlock()
@@ -288,17 +314,59 @@ func (o *output) hold(ord *order, reason error) error {
 		o.log.With("origin", fmt.Sprintf("%s/%d/%d", ord.rec.Topic, ord.rec.Partition, ord.rec.Offset), "next_try", delay.String()).
 			Errorf("Undeliverable, it waits: %v", reason)
 	}
-	return ord.waitLocked(time.Now().Add(delay))
+	ord.wait, ord.due = true, time.Now().Add(delay)
+	return nil
 }
 
+// doomed makes the transaction of a message end with an abort, and returns err.
+func (o *output) doomed(msg *service.Message, err error) error {
+	if carrier, ok := msg.Context().Value(session.Key).(*order); ok {
+		c := carrier.batch.client
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if c.txn == carrier.batch.txn {
+			c.doom(fmt.Errorf("writing: %w", err))
+		}
+	}
+	return err
+}
+
+// slab is memory for the records that a batch becomes, so that none of them costs an
+// allocation of its own.
+type slab struct {
+	records []kgo.Record
+	headers []kgo.RecordHeader
+	bytes   []byte
+}
+
+func newSlab(records, headersEach int) *slab {
+	return &slab{
+		records: make([]kgo.Record, records),
+		headers: make([]kgo.RecordHeader, records*headersEach),
+		bytes:   make([]byte, 0, records*128),
+	}
+}
+
+// record returns a record that has room for some headers.
+func (s *slab) record(headers int) *kgo.Record {
+	rec := &s.records[0]
+	rec.Headers = s.headers[:0:headers]
+	s.records, s.headers = s.records[1:], s.headers[headers:]
+	return rec
+}
+
+// since returns what was appended to the bytes after the first n of them.
+func (s *slab) since(n int) []byte { return s.bytes[n:len(s.bytes):len(s.bytes)] }
+
 // record makes the record that a message becomes; from is the record that it came from.
-func (o *output) record(msg *service.Message, from *kgo.Record) (*kgo.Record, error) {
-	rec := &kgo.Record{Key: from.Key}
+func (o *output) record(msg *service.Message, from *kgo.Record, s *slab) (*kgo.Record, error) {
+	rec := s.record(len(o.headers))
+	rec.Key = from.Key
 	var err error
 	if rec.Topic, err = o.topic.TryString(msg); err != nil {
 		return nil, fmt.Errorf("interpolating field %s: %w", fieldTopic, err)
 	}
-	if rec.Value, err = msg.AsBytes(); err != nil {
+	if rec.Value, err = s.content(msg); err != nil {
 		return nil, err
 	}
 	if o.key != nil {
@@ -331,22 +399,40 @@ func (o *output) record(msg *service.Message, from *kgo.Record) (*kgo.Record, er
 		slices.Sort(names) // metadata has no order
 		for _, name := range names {
 			// What dead_letter says replaces whatever a record came with under its names.
-			rec.Headers = replaceHeader(rec.Headers, name, values[name], !slices.Contains(deadletter.Names, name))
+			rec.Headers = replaceHeader(rec.Headers, name, []byte(values[name]), !slices.Contains(deadletter.Names, name))
 		}
 	}
-	for name, value := range o.headers {
-		s, err := value.TryString(msg)
-		if err != nil {
-			return nil, fmt.Errorf("interpolating field %s.%s: %w", fieldHeaders, name, err)
+	for _, h := range o.headers {
+		begin := len(s.bytes)
+		if s.bytes, err = h.value.append(s.bytes, msg); err != nil {
+			return nil, fmt.Errorf("interpolating field %s.%s: %w", fieldHeaders, h.name, err)
 		}
-		rec.Headers = replaceHeader(rec.Headers, name, s, false)
+		rec.Headers = replaceHeader(rec.Headers, h.name, s.since(begin), false)
 	}
 	return rec, nil
 }
 
+// content is what a message holds, as bytes.
+func (s *slab) content(msg *service.Message) ([]byte, error) {
+	if msg.HasBytes() || !msg.HasStructured() {
+		return msg.AsBytes()
+	}
+	document, err := msg.AsStructured()
+	if err != nil {
+		return nil, err
+	}
+	begin := len(s.bytes)
+	b, ok := appendJSON(s.bytes, document)
+	if !ok {
+		return msg.AsBytes()
+	}
+	s.bytes = b
+	return s.since(begin), nil
+}
+
 // replaceHeader sets a header in place of all of its name. With keepSame, headers whose last
 // value is the same stay as they are, since metadata shows only the last of a name.
-func replaceHeader(hs []kgo.RecordHeader, name, value string, keepSame bool) []kgo.RecordHeader {
+func replaceHeader(hs []kgo.RecordHeader, name string, value []byte, keepSame bool) []kgo.RecordHeader {
 	last := -1
 	for i := range hs {
 		if hs[i].Key == name {
@@ -354,7 +440,7 @@ func replaceHeader(hs []kgo.RecordHeader, name, value string, keepSame bool) []k
 		}
 	}
 	if last >= 0 {
-		same := string(hs[last].Value) == value || hs[last].Value == nil && value == "null"
+		same := bytes.Equal(hs[last].Value, value) || hs[last].Value == nil && string(value) == "null"
 		if keepSame && same {
 			return hs
 		}
@@ -366,7 +452,7 @@ func replaceHeader(hs []kgo.RecordHeader, name, value string, keepSame bool) []k
 		}
 		hs = kept
 	}
-	return append(hs, kgo.RecordHeader{Key: name, Value: []byte(value)})
+	return append(hs, kgo.RecordHeader{Key: name, Value: value})
 }
 
 var errOver = errors.New("the transaction of this message is over")

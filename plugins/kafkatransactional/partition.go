@@ -56,7 +56,8 @@ type waiting struct {
 	due     time.Time
 	refused int // how often the dead-letter leg could not take it
 	stored  bool
-	index   int // in the heap; -1 while it is in flight
+	absent  bool // rec says only where the order is: it has to be read from its topic
+	index   int  // in the heap; -1 while it is in flight
 }
 
 type accumulatorKey struct{ name, group string }
@@ -173,8 +174,12 @@ func (p *partition) hold(w *waiting) {
 	heap.Push(&p.due, w)
 }
 
-// putBack makes an order wait that the pipeline has not answered: it is due at once.
+// putBack makes an order wait whose batch the pipeline has not answered: it is due at once,
+// unless it had failed already.
 func (p *partition) putBack(o *order, now time.Time) {
+	if o.wait {
+		now = o.due // its part of the answer is there, and a wait is never cut short
+	}
 	p.hold(&waiting{rec: o.rec, hist: o.hist, due: now, refused: o.refused})
 }
 
@@ -231,9 +236,10 @@ func (p *partition) accumulatorFor(name, group string, fresh func() session.Accu
 	return a, nil
 }
 
-// changes calls put with each state record that the transaction has to carry; a nil value is
-// a tombstone. clean marks them as written and is called before put is called with more.
-func (p *partition) changes(put func(key, value []byte)) error {
+// changes calls put with each state record that the transaction has to carry, and from then on
+// takes them as written; a nil value is a tombstone. An order that would make a record of
+// maxBytes or more is left in its topic.
+func (p *partition) changes(maxBytes int, put func(key, value []byte)) error {
 	for offset := range p.written {
 		key := StateKey{Kind: KindWaiting, Topic: p.topic, Partition: p.partition, Offset: offset}.append(nil)
 		w, ok := p.waiting[offset]
@@ -241,7 +247,7 @@ func (p *partition) changes(put func(key, value []byte)) error {
 			put(key, nil)
 			continue
 		}
-		value, err := appendWaiting(nil, w)
+		value, err := appendWaiting(nil, w, maxBytes)
 		if err != nil {
 			return err
 		}

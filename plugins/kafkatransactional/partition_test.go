@@ -73,8 +73,19 @@ func (m *model) hand(rec *kgo.Record, h session.History) {
 // fails is how often an order fails; from 4 on it ends as a dead letter.
 func fails(offset int64) int { return int(offset*7) % 6 }
 
-// answer is the pipeline: an attempt, and its outcome or wait.
+// answer is the pipeline: an attempt, and the answer to its batch.
 func (m *model) answer(o *order) {
+	m.attempt(o)
+	if err := m.client.resolve(o); err != nil {
+		panic(err)
+	}
+	if !o.wait {
+		m.newOutcomes = append(m.newOutcomes, o.rec.Offset)
+	}
+}
+
+// attempt is what processors and outputs do with an order before its batch is answered.
+func (m *model) attempt(o *order) {
 	tried := len(o.hist.Attempts)
 	offset := o.rec.Offset
 	if tried < fails(offset) {
@@ -89,16 +100,10 @@ func (m *model) answer(o *order) {
 		o.produced = 1
 	}
 	o.contributions = []contribution{{"total", "all", int64(1), func() session.Accumulator { return new(counter) }}}
-	if err := m.client.resolve(o); err != nil {
-		panic(err)
-	}
-	if !o.wait {
-		m.newOutcomes = append(m.newOutcomes, offset)
-	}
 }
 
 func (m *model) commit() {
-	err := m.part.changes(func(key, value []byte) {
+	err := m.part.changes(1<<20, func(key, value []byte) {
 		if value == nil {
 			delete(m.state, string(key))
 		} else {
@@ -214,6 +219,9 @@ func TestStateKeepsTheGuaranteesInAnyInterleaving(t *testing.T) {
 					},
 					"stop": func(t *rapid.T) { // what is in flight is put back, then a new life
 						for _, o := range m.inFlight {
+							if len(o.hist.Attempts) < min(fails(o.rec.Offset), len(delays)) && rapid.Bool().Draw(t, "has failed") {
+								m.attempt(o)
+							}
 							m.part.putBack(o, m.now)
 						}
 						m.inFlight = nil

@@ -95,11 +95,15 @@ func (c *client) restore(ctx context.Context, starts map[topicPartition]int64, o
 		numbers = append(numbers, tp.partition)
 	}
 	slices.Sort(numbers)
+	numbers = slices.Compact(numbers)
 	ends, err := c.adm.ListEndOffsets(ctx, c.conf.stateTopic) // isolation level 0: the high watermark
 	if err != nil {
 		return fmt.Errorf("restoring: listing offsets of %s: %w", c.conf.stateTopic, err)
 	}
-	records, err := readState(ctx, c.conf.clientOpts(), c.adm, c.conf.stateTopic, slices.Compact(numbers), ends, func(k StateKey, value []byte) error {
+	if err := c.unblock(ctx, numbers, starts, ends); err != nil {
+		return err
+	}
+	records, err := readState(ctx, c.conf.clientOpts(), c.adm, c.conf.stateTopic, numbers, ends, func(k StateKey, value []byte) error {
 		if p := parts[topicPartition{k.Topic, k.Partition}]; p != nil {
 			return p.restore(k, value)
 		}
@@ -108,18 +112,32 @@ func (c *client) restore(ctx context.Context, starts map[topicPartition]int64, o
 	if err != nil {
 		return err
 	}
+	if err := c.fetchAbsent(ctx, parts); err != nil {
+		return err
+	}
+	former := map[Owner]bool{}
+	me := c.self()
 	for _, p := range parts {
 		p.arrange()
+		former[p.ledger.Owner] = true
+		if p.ledger.Owner != me {
+			p.ledger.Owner, p.ledgerDirty = me, true
+		}
 	}
+	c.endLeftovers(ctx, former)
 	c.met.restore.Timing(time.Since(began).Nanoseconds())
 	c.met.restored.Incr(records)
 	c.log.With("partitions", len(parts), "records", records, "seconds", time.Since(began).Seconds()).Debug("Restored state")
 
+	owned := c.cl.CommittedOffsets()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for tp, p := range parts {
-		if onlyMissing && c.parts[tp] != nil {
-			continue
+		if onlyMissing {
+			// A rebalance may have brought it, or taken it away, while it was read.
+			if _, still := owned[tp.topic][tp.partition]; !still || c.parts[tp] != nil {
+				continue
+			}
 		}
 		c.parts[tp] = p
 	}

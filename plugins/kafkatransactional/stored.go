@@ -93,8 +93,16 @@ type Ledger struct {
 	Group string `json:"group"`
 	// Start is the offset of the first record that this group was given.
 	Start int64 `json:"start"`
+	// Owner is who has committed the partition last.
+	Owner Owner `json:"owner"`
 	// Dropped counts the orders that ended without a record: dropped by the user's pipeline.
 	Dropped int64 `json:"dropped"`
+}
+
+// Owner names an instance, so that whoever takes over from it can end what it left open.
+type Owner struct {
+	Member          string `json:"member,omitempty"`
+	TransactionalID string `json:"transactional_id,omitempty"`
 }
 
 // DecodeLedger reads the value of a ledger record.
@@ -106,24 +114,37 @@ func DecodeLedger(b []byte) (Ledger, error) {
 	return l, nil
 }
 
-// waitingVersion is the first byte of a waiting order's record.
-const waitingVersion = 1
+// The first byte of a waiting order's record: whether it holds the order, or only says where
+// the order is, since the state topic would refuse one that large.
+const (
+	waitingWhole     = 1
+	waitingReference = 2
+)
 
-// appendWaiting writes what is needed to hand the order out again. All integers are varints;
-// a length is one more than it is, so that 0 tells null from empty.
-func appendWaiting(b []byte, w *waiting) ([]byte, error) {
+// appendWaiting writes what is needed to hand the order out again; with maxBytes or more it
+// leaves the order where it is. All integers are varints; a length is one more than it is, so
+// that 0 tells null from empty.
+func appendWaiting(b []byte, w *waiting, maxBytes int) ([]byte, error) {
 	hist, err := json.Marshal(w.hist)
 	if err != nil {
 		return nil, fmt.Errorf("encoding history: %w", err)
 	}
-	b = append(b, waitingVersion)
 	var due int64
 	if !w.due.IsZero() {
-		due = w.due.UnixMilli()
+		due = w.due.Add(time.Millisecond - 1).UnixMilli() // never earlier
+	}
+	whole := batchSize(w.rec)+len(hist)+256 < maxBytes // 256: the key and a few numbers
+	if whole {
+		b = append(b, waitingWhole)
+	} else {
+		b = append(b, waitingReference)
 	}
 	b = binary.AppendVarint(b, due)
 	b = binary.AppendUvarint(b, uint64(w.refused))
 	b = appendBytes(b, hist)
+	if !whole {
+		return b, nil
+	}
 	b = binary.AppendVarint(b, w.rec.Timestamp.UnixMilli())
 	b = appendBytes(b, w.rec.Key)
 	b = appendBytes(b, w.rec.Value)
@@ -154,9 +175,10 @@ func decodeWaiting(k StateKey, b []byte) (*waiting, error) {
 }
 
 func (w *waiting) decode(k StateKey, b []byte) error {
-	if len(b) == 0 || b[0] != waitingVersion {
-		return fmt.Errorf("unknown version, want %d", waitingVersion)
+	if len(b) == 0 || b[0] != waitingWhole && b[0] != waitingReference {
+		return errors.New("unknown version")
 	}
+	w.absent = b[0] == waitingReference
 	r := reader{b: b[1:]}
 	if due := r.varint(); due != 0 {
 		w.due = time.UnixMilli(due)
@@ -164,18 +186,8 @@ func (w *waiting) decode(k StateKey, b []byte) error {
 	w.refused = int(min(r.uvarint(), 1<<20))
 	hist := r.bytes()
 	w.rec = &kgo.Record{Topic: k.Topic, Partition: k.Partition, Offset: k.Offset}
-	w.rec.Timestamp = time.UnixMilli(r.varint())
-	w.rec.Key = r.bytes()
-	w.rec.Value = r.bytes()
-	n := r.uvarint()
-	if r.err == nil && n > uint64(len(r.b)) { // a header takes two bytes at least
-		return errTruncated
-	}
-	for range n {
-		if r.err != nil {
-			break
-		}
-		w.rec.Headers = append(w.rec.Headers, kgo.RecordHeader{Key: string(r.bytes()), Value: r.bytes()})
+	if !w.absent {
+		r.record(w.rec)
 	}
 	if r.err != nil {
 		return r.err
@@ -189,6 +201,23 @@ func (w *waiting) decode(k StateKey, b []byte) error {
 	}
 	w.hist = h
 	return nil
+}
+
+// record reads what a record holds.
+func (r *reader) record(rec *kgo.Record) {
+	rec.Timestamp = time.UnixMilli(r.varint())
+	rec.Key = r.bytes()
+	rec.Value = r.bytes()
+	n := r.uvarint()
+	if r.err == nil && n > uint64(len(r.b)) { // a header takes two bytes at least
+		r.err = errTruncated
+	}
+	for range n {
+		if r.err != nil {
+			return
+		}
+		rec.Headers = append(rec.Headers, kgo.RecordHeader{Key: string(r.bytes()), Value: r.bytes()})
+	}
 }
 
 // reader reads varints and byte strings; after an error it reads zeroes.

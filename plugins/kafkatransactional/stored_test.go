@@ -48,7 +48,7 @@ func TestWaitingOrdersAreReadAsTheyWereWritten(t *testing.T) {
 		for range rapid.IntRange(0, 3).Draw(t, "headers") {
 			w.rec.Headers = append(w.rec.Headers, kgo.RecordHeader{Key: rapid.String().Draw(t, "name"), Value: bytes.Draw(t, "header")})
 		}
-		b, err := appendWaiting(nil, w)
+		b, err := appendWaiting(nil, w, 1<<20)
 		require.NoError(t, err)
 		got, err := decodeWaiting(k, b)
 		require.NoError(t, err)
@@ -60,16 +60,16 @@ func TestWaitingOrdersAreReadAsTheyWereWritten(t *testing.T) {
 // A broken record must be an error, and must not take more memory than it has bytes.
 func FuzzDecodeWaiting(f *testing.F) {
 	w := &waiting{rec: &kgo.Record{Key: []byte("k"), Value: []byte("v"), Headers: []kgo.RecordHeader{{Key: "h"}}, Timestamp: time.UnixMilli(1)}}
-	b, err := appendWaiting(nil, w)
+	b, err := appendWaiting(nil, w, 1<<20)
 	require.NoError(f, err)
 	f.Add(b)
-	f.Add([]byte{waitingVersion, 0, 0, 0xff, 0xff, 0xff, 0xff, 0x7f})
+	f.Add([]byte{waitingWhole, 0, 0, 0xff, 0xff, 0xff, 0xff, 0x7f})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		w, err := decodeWaiting(StateKey{Topic: "t"}, b)
 		if err != nil {
 			return
 		}
-		again, err := appendWaiting(nil, w)
+		again, err := appendWaiting(nil, w, 1<<20)
 		require.NoError(t, err)
 		twice, err := decodeWaiting(StateKey{Topic: "t"}, again)
 		require.NoError(t, err)

@@ -148,7 +148,8 @@ func (f *flaky) Process(_ context.Context, msg *service.Message) (service.Messag
 	if h := o.History(); strings.HasPrefix(string(value), "bad") && len(h.Attempts) < f.failures {
 		h.Attempts = append(h.Attempts[:len(h.Attempts):len(h.Attempts)], time.Now())
 		o.SetHistory(h)
-		return nil, o.Wait(time.Now().Add(f.wait))
+		o.Wait(time.Now().Add(f.wait))
+		return nil, nil
 	}
 	o.Contribute("total", "all", int64(1), func() session.Accumulator { return new(counter) })
 	return service.MessageBatch{msg}, nil

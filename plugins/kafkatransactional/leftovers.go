@@ -1,0 +1,90 @@
+package kafkatransactional
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// self names this client in the ledgers of its partitions.
+func (c *client) self() Owner {
+	member, _ := c.cl.GroupMetadata()
+	return Owner{Member: member, TransactionalID: c.id}
+}
+
+// unblock ends a transaction that keeps the state from being read to its end, if its owner is
+// gone. The broker would do so too, after transaction_timeout and up to 10 s more.
+func (c *client) unblock(ctx context.Context, numbers []int32, starts map[topicPartition]int64, ends kadm.ListedOffsets) error {
+	stable, err := c.adm.ListCommittedOffsets(ctx, c.conf.stateTopic)
+	if err != nil {
+		return fmt.Errorf("restoring: listing offsets of %s: %w", c.conf.stateTopic, err)
+	}
+	blocked := slices.ContainsFunc(numbers, func(n int32) bool {
+		s, _ := stable.Lookup(c.conf.stateTopic, n)
+		e, _ := ends.Lookup(c.conf.stateTopic, n)
+		return s.Offset < e.Offset
+	})
+	if !blocked {
+		return nil
+	}
+	newest := map[topicPartition]Owner{}
+	_, err = readState(ctx, c.conf.clientOpts(), c.adm, c.conf.stateTopic, numbers, stable, func(k StateKey, value []byte) error {
+		tp := topicPartition{k.Topic, k.Partition}
+		if _, ours := starts[tp]; !ours || k.Kind != KindLedger || value == nil {
+			return nil
+		}
+		l, err := DecodeLedger(value)
+		newest[tp] = l.Owner
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	former := map[Owner]bool{}
+	for _, o := range newest {
+		former[o] = true
+	}
+	c.endLeftovers(ctx, former)
+	return nil
+}
+
+// endLeftovers aborts the transactions that former owners of our partitions have left open, if
+// they are no longer in the group: until then no committed reader gets past them. It fences
+// them, which is what a frozen one deserves. If it fails, the broker's timeout does the same.
+func (c *client) endLeftovers(ctx context.Context, former map[Owner]bool) {
+	delete(former, Owner{})
+	maps.DeleteFunc(former, func(o Owner, _ bool) bool { return o.TransactionalID == c.id })
+	if len(former) == 0 {
+		return
+	}
+	groups, err := c.adm.DescribeGroups(ctx, c.conf.group)
+	if err == nil {
+		err = groups.Error()
+	}
+	if err != nil {
+		c.log.Debugf("Looking for leftovers: describing group: %v", err)
+		return
+	}
+	for _, m := range groups[c.conf.group].Members {
+		maps.DeleteFunc(former, func(o Owner, _ bool) bool { return o.Member == m.MemberID })
+	}
+	for o := range former {
+		req := kmsg.NewPtrInitProducerIDRequest()
+		req.TransactionalID = &o.TransactionalID
+		req.TransactionTimeoutMillis = int32(c.conf.transactionTimeout.Milliseconds())
+		resp, err := req.RequestWith(ctx, c.admin)
+		if err == nil {
+			err = kerr.ErrorForCode(resp.ErrorCode)
+		}
+		// While it is being aborted the broker says CONCURRENT_TRANSACTIONS: that is all we want.
+		if err != nil && !errors.Is(err, kerr.ConcurrentTransactions) {
+			c.log.Debugf("Ending what %s has left open: %v", o.TransactionalID, err)
+		}
+	}
+}
