@@ -19,7 +19,7 @@ func chaos(t *testing.T, seed uint64) {
 		w := newWorld(t)
 		defer w.close()
 		rnd := rand.New(rand.NewPCG(seed, 1))
-		w.rnd, w.nacks = rand.New(rand.NewPCG(seed, 2)), 0.002*float64(rnd.IntN(2))
+		w.reject(0.002*float64(rnd.IntN(2)), seed)
 		fields := "commit_interval: 300ms\n    batch_size: 50"
 		w.start(2, fields)
 		total := 0
@@ -46,7 +46,7 @@ func chaos(t *testing.T, seed uint64) {
 				}()
 			}
 		}
-		w.nacks = 0
+		w.reject(0, seed)
 		for range 20 {
 			time.Sleep(10 * time.Second)
 			w.expel()

@@ -45,6 +45,7 @@ type client struct {
 	met    *instruments
 	group  *kgo.GroupTransactSession
 	cl     *kgo.Client
+	ready  chan struct{} // closed when the fields above are set: the group begins before that
 	admin  *kgo.Client
 	adm    *kadm.Client
 	limits *limits
@@ -421,6 +422,9 @@ func (b *batch) ack(err error) {
 	defer c.mu.Unlock()
 	if _, ok := c.inFlight[b]; !ok {
 		return
+	}
+	if c.closed && c.txn != nil && c.txn.doomed == nil {
+		return // outputs may have written nothing any more: the stop puts the orders back
 	}
 	delete(c.inFlight, b)
 	defer c.signal()

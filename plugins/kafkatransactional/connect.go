@@ -23,6 +23,7 @@ func connect(ctx context.Context, conf *config, producer []kgo.Opt, topics []str
 	c := &client{
 		conf: conf, log: log, met: met,
 		wake:     make(chan struct{}, 1),
+		ready:    make(chan struct{}),
 		parts:    map[topicPartition]*partition{},
 		inFlight: map[*batch]struct{}{},
 	}
@@ -77,6 +78,7 @@ func connect(ctx context.Context, conf *config, producer []kgo.Opt, topics []str
 		return nil, err
 	}
 	c.cl = c.group.Client()
+	close(c.ready)
 
 	// With a stable transactional id this ends what an earlier life has left open. The restore
 	// would wait for it otherwise.

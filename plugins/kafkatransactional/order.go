@@ -36,6 +36,7 @@ type order struct {
 	due     time.Time
 
 	contributions []contribution
+	first         [1]contribution // room for the one that most orders have
 	produced      int
 	deadLettered  bool
 }
@@ -104,6 +105,9 @@ func (o *order) Wait(due time.Time) {
 func (o *order) Contribute(name, group string, value any, fresh func() session.Accumulator) {
 	o.batch.mu.Lock()
 	defer o.batch.mu.Unlock()
+	if o.contributions == nil {
+		o.contributions = o.first[:0]
+	}
 	o.contributions = append(o.contributions, contribution{name, group, value, fresh})
 }
 

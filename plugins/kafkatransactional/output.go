@@ -279,7 +279,7 @@ func (o *output) write(ctx context.Context, msg *service.Message, s *slab) error
 	found, ok := session.Of(msg.Context(), place)
 	if !ok {
 		if session.Carried(msg.Context()) {
-			return errOver
+			return nil // its transaction is over, see client.write
 		}
 		return errForeign
 	}
@@ -455,9 +455,9 @@ func replaceHeader(hs []kgo.RecordHeader, name string, value []byte, keepSame bo
 	return append(hs, kgo.RecordHeader{Key: name, Value: value})
 }
 
-var errOver = errors.New("the transaction of this message is over")
-
-// write produces rec in the transaction of the order, if that is still the open one.
+// write produces rec in the transaction of the order. If that is over, or will be aborted, it
+// does nothing: nobody waits for the answer any more, the order is handed out again, and an
+// error would only make a retry around the output try for ever.
 func (c *client) write(ctx context.Context, ord *order, rec *kgo.Record, deadLetter bool) error {
 	c.writing.RLock()
 	defer c.writing.RUnlock()
@@ -465,7 +465,7 @@ func (c *client) write(ctx context.Context, ord *order, rec *kgo.Record, deadLet
 	over := c.closed || c.txn != ord.batch.txn || c.txn.doomed != nil
 	c.mu.Unlock()
 	if over {
-		return errOver
+		return nil
 	}
 	ord.batch.mu.Lock()
 	ord.produced++

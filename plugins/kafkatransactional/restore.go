@@ -14,6 +14,11 @@ import (
 // before any of their records can be polled. It restores their state, and gives an absolute
 // offset to those that were never committed: an abort would rewind them to 0 otherwise.
 func (c *client) adjust(ctx context.Context, offsets map[string]map[int32]kgo.Offset) (map[string]map[int32]kgo.Offset, error) {
+	select {
+	case <-c.ready:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 	fresh, err := c.absolute(ctx, offsets)
 	if err != nil {
 		return nil, err

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"strings"
 	"testing"
@@ -42,10 +41,10 @@ func TestARejectedBatchIsHandedOutAgain(t *testing.T) {
 		w := newWorld(t)
 		defer w.close()
 		w.produce(0, 200)
-		w.rnd, w.nacks = rand.New(rand.NewPCG(1, 2)), 0.5
+		w.reject(0.02, 1)
 		r := w.start(1, "batch_size: 20")
 		time.Sleep(30 * time.Second)
-		w.nacks = 0
+		w.reject(0, 1)
 		time.Sleep(settle)
 		w.stop(r)
 		w.once(200)
@@ -178,12 +177,12 @@ func TestANewerStartOffsetIsKeptOverAnAbort(t *testing.T) {
 		w := newWorld(t)
 		defer w.close()
 		w.produce(0, 90) // before the group's first start
-		w.rnd, w.nacks = rand.New(rand.NewPCG(1, 2)), 0.5
+		w.reject(0.02, 1)
 		r := w.start(0, "start_offset: latest")
 		time.Sleep(5 * time.Second)
 		w.produce(90, 30)
 		time.Sleep(settle)
-		w.nacks = 0
+		w.reject(0, 1)
 		time.Sleep(settle)
 		w.stop(r)
 		w.once(30)

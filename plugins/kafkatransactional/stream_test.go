@@ -34,7 +34,8 @@ type world struct {
 	net     *kfake.VirtualNetwork
 	cluster *kfake.Cluster
 	cl      *kgo.Client
-	rnd     *rand.Rand // decides which batches are rejected, if any
+	mu      sync.Mutex
+	rnd     *rand.Rand // decides which messages are rejected, if any
 	nacks   float64
 	live    []*running
 	dead    []string // client ids of killed instances
@@ -103,26 +104,48 @@ func (w *world) environment(n *network) *service.Environment {
 			d, _ := pc.FieldDuration("wait")
 			return &flaky{failures: n, wait: d}, nil
 		}))
-	var mu sync.Mutex
-	require.NoError(w.t, env.RegisterOutput("picky", service.NewConfigSpec(), func(*service.ParsedConfig, *service.Resources) (service.Output, int, error) {
-		return picky(func() error {
-			mu.Lock()
-			defer mu.Unlock()
+	require.NoError(w.t, env.RegisterBatchOutput("picky", service.NewConfigSpec().Field(service.NewOutputField("output")), func(pc *service.ParsedConfig, _ *service.Resources) (service.BatchOutput, service.BatchPolicy, int, error) {
+		child, err := pc.FieldOutput("output")
+		return &picky{child, func() error {
+			w.mu.Lock()
+			defer w.mu.Unlock()
 			if w.rnd != nil && w.rnd.Float64() < w.nacks {
 				return errors.New("not this time")
 			}
 			return nil
-		}), 1, nil
+		}}, service.BatchPolicy{}, 8, err
 	}))
 	return env
 }
 
-// picky is an output that takes or rejects a message.
-type picky func() error
+// picky rejects batches before its child has written them, or after.
+type picky struct {
+	child  *service.OwnedOutput
+	reject func() error
+}
 
-func (p picky) Connect(context.Context) error                     { return nil }
-func (p picky) Write(_ context.Context, _ *service.Message) error { return p() }
-func (p picky) Close(context.Context) error                       { return nil }
+func (p *picky) Connect(context.Context) error { return p.child.Prime() }
+
+func (p *picky) WriteBatch(ctx context.Context, b service.MessageBatch) error {
+	for range b {
+		if err := p.reject(); err != nil {
+			return err
+		}
+	}
+	if err := p.child.WriteBatch(ctx, b); err != nil {
+		return err
+	}
+	return p.reject()
+}
+
+func (p *picky) Close(ctx context.Context) error { return p.child.Close(ctx) }
+
+// reject makes outputs reject a share of the messages.
+func (w *world) reject(share float64, seed uint64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.rnd, w.nacks = rand.New(rand.NewPCG(seed, 2)), share
+}
 
 func (w *world) close() {
 	w.cl.Close()
@@ -185,14 +208,12 @@ pipeline:
   processors:
     - flaky: {failures: %d, wait: 1s}
 output:
-  broker:
-    pattern: fan_out_sequential
-    outputs:
-      - kafka_transactional:
-          topic: processed
-          headers:
-            origin: ${! @kafka_topic }/${! @kafka_partition }/${! @kafka_offset }
-      - picky: {}
+  picky:
+    output:
+      kafka_transactional:
+        topic: processed
+        headers:
+          origin: ${! @kafka_topic }/${! @kafka_partition }/${! @kafka_offset }
 `
 
 type running struct {

@@ -21,6 +21,7 @@ import (
 
 	"github.com/orderflow/orderflow/internal/aggregate"
 	"github.com/orderflow/orderflow/internal/failure"
+	"github.com/orderflow/orderflow/internal/session"
 	"github.com/orderflow/orderflow/internal/summary"
 )
 
@@ -170,6 +171,7 @@ func newProcessor(conf config, mgr *service.Resources, report *summary.Report) *
 
 func (p *processor) ProcessBatch(_ context.Context, batch service.MessageBatch) ([]service.MessageBatch, error) {
 	counted := 0
+	var source session.Session // that the messages so far came from; nearly always of all of them
 	for _, msg := range batch {
 		if msg.GetError() != nil {
 			continue
@@ -179,7 +181,12 @@ func (p *processor) ProcessBatch(_ context.Context, batch service.MessageBatch) 
 			msg.SetError(failure.At(p.stage, err))
 			continue
 		}
-		p.contribute(msg, group, value)
+		order, ok := p.sessions.order(msg)
+		if ok && order.Session() != source {
+			source = order.Session()
+			p.sessions.follow(source)
+		}
+		p.contribute(msg, order, group, value)
 		counted++
 	}
 	if counted > 0 {
@@ -208,9 +215,8 @@ func (p *processor) read(msg *service.Message) (group string, value aggregate.De
 
 // contribute is the one place where a message's value is applied. What comes from a session is
 // handed to it too: it counts the value when the message's outcome is committed.
-func (p *processor) contribute(msg *service.Message, group string, value aggregate.Decimal) {
-	if order, ok := p.sessions.order(msg); ok {
-		p.sessions.follow(order.Session())
+func (p *processor) contribute(msg *service.Message, order session.Order, group string, value aggregate.Decimal) {
+	if order != nil {
 		order.Contribute(p.sessions.name, p.owner.Named(group), value, newFoldable)
 	}
 	count, average := p.owner.Apply(group, value)
