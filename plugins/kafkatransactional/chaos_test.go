@@ -8,10 +8,40 @@ package kafkatransactional
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
+
+// kill takes an instance off the network for ever.
+func (w *world) kill(r *running) {
+	r.net.set(true)
+	w.stop(r)
+}
+
+// expel removes the members of killed instances from the group. A broker does so when their
+// session ends; kfake does not if they were killed in the middle of a join.
+func (w *world) expel(dead []string) {
+	adm := kadm.NewClient(w.cl)
+	groups, err := adm.DescribeGroups(w.t.Context(), "g")
+	require.NoError(w.t, err)
+	for _, m := range groups["g"].Members {
+		if slices.Contains(dead, m.ClientID) {
+			req := kmsg.NewPtrLeaveGroupRequest()
+			req.Group, req.MemberID = "g", m.MemberID
+			member := kmsg.NewLeaveGroupRequestMember()
+			member.MemberID = m.MemberID
+			req.Members = append(req.Members, member)
+			_, err := req.RequestWith(w.t.Context(), w.cl)
+			require.NoError(w.t, err)
+		}
+	}
+}
 
 // chaos runs instances under a seeded schedule of kills, cuts, joins, leaves and rejections.
 func chaos(t *testing.T, seed uint64) {
@@ -23,6 +53,7 @@ func chaos(t *testing.T, seed uint64) {
 		fields := "commit_interval: 300ms\n    batch_size: 50"
 		w.start(2, fields)
 		total := 0
+		var dead []string // client ids of killed instances
 		for range 12 {
 			n := 20 + rnd.IntN(100)
 			w.produce(total, n)
@@ -34,7 +65,9 @@ func chaos(t *testing.T, seed uint64) {
 			case what == 1 && len(w.live) > 1:
 				w.stop(w.live[rnd.IntN(len(w.live))])
 			case what == 2:
-				w.kill(w.live[rnd.IntN(len(w.live))])
+				victim := w.live[rnd.IntN(len(w.live))]
+				w.kill(victim)
+				dead = append(dead, victim.id)
 				w.start(2, fields)
 			case what == 3:
 				r := w.live[rnd.IntN(len(w.live))]
@@ -49,7 +82,7 @@ func chaos(t *testing.T, seed uint64) {
 		w.reject(0, seed)
 		for range 20 {
 			time.Sleep(10 * time.Second)
-			w.expel()
+			w.expel(dead)
 		}
 		for len(w.live) > 0 {
 			w.stop(w.live[0])

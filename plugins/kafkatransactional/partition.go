@@ -150,16 +150,6 @@ func (p *partition) arrange() {
 	}
 }
 
-// held tells whether orders stand behind another one.
-func (p *partition) held() bool {
-	for _, behind := range p.queues {
-		if len(behind) > 0 {
-			return true
-		}
-	}
-	return false
-}
-
 // hold makes the order at w.rec.Offset wait until w.due.
 func (p *partition) hold(w *waiting) {
 	offset := w.rec.Offset

@@ -21,7 +21,6 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
-	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/orderflow/orderflow/internal/session"
 )
@@ -38,7 +37,6 @@ type world struct {
 	rnd     *rand.Rand // decides which messages are rejected, if any
 	nacks   float64
 	live    []*running
-	dead    []string // client ids of killed instances
 	started int
 }
 
@@ -260,32 +258,6 @@ func (w *world) stop(r *running) {
 	}
 	<-r.done
 	w.live = slices.DeleteFunc(w.live, func(l *running) bool { return l == r })
-}
-
-// kill takes an instance off the network for ever.
-func (w *world) kill(r *running) {
-	r.net.set(true)
-	w.stop(r)
-	w.dead = append(w.dead, r.id)
-}
-
-// expel removes the members of killed instances from the group. A broker does so when their
-// session ends; kfake does not if they were killed in the middle of a join.
-func (w *world) expel() {
-	adm := kadm.NewClient(w.cl)
-	groups, err := adm.DescribeGroups(w.t.Context(), "g")
-	require.NoError(w.t, err)
-	for _, m := range groups["g"].Members {
-		if slices.Contains(w.dead, m.ClientID) {
-			req := kmsg.NewPtrLeaveGroupRequest()
-			req.Group, req.MemberID = "g", m.MemberID
-			member := kmsg.NewLeaveGroupRequestMember()
-			member.MemberID = m.MemberID
-			req.Members = append(req.Members, member)
-			_, err := req.RequestWith(w.t.Context(), w.cl)
-			require.NoError(w.t, err)
-		}
-	}
 }
 
 // produce writes n orders, every tenth of them bad.
