@@ -263,8 +263,8 @@ func TestFailover(t *testing.T) {
 			r.instance(name("a"))
 			victim := r.instance(name("b"))
 			const orders = 12_000
-			sent := r.stream(orders, 60*time.Second)
-			time.Sleep(12 * time.Second) // until both have their share
+			sent := r.stream(orders, 35*time.Second)
+			time.Sleep(10 * time.Second) // until both have their share
 			stalls := r.watch()
 			victim.Kill()
 			if c.restart {

@@ -30,6 +30,7 @@ func (y *yardstick) check(w waiting) (order.Order, error) {
 	return o, nil
 }
 
+//lint:ignore ST1005 scripts rely on this text as it is
 var errSimulated = failure.NewTransient(order.CodeSimulated, errors.New(order.TextSimulated))
 
 func transient(err error) bool {
