@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -215,9 +216,12 @@ func TestAcknowledgedRecordsSurviveKill(t *testing.T) {
 		}
 		// The kill comes in the middle of a stream of writes, right after an acknowledgement.
 		results := make(chan string, 10*perRound)
+		var open sync.WaitGroup
 		for i := range 10 * perRound {
 			value := fmt.Sprintf("%d/%d", round, i)
+			open.Add(1)
 			c.Produce(ctx, &kgo.Record{Topic: "orders", Value: []byte(value)}, func(r *kgo.Record, err error) {
+				defer open.Done()
 				if err == nil {
 					results <- string(r.Value)
 				}
@@ -232,6 +236,7 @@ func TestAcknowledgedRecordsSurviveKill(t *testing.T) {
 		require.NoError(t, admin.CommitAllOffsets(ctx, "group", offsets))
 		kill()
 		c.Close()
+		open.Wait()
 		close(results)
 		for value := range results {
 			acked[value] = true

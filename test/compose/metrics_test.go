@@ -2,6 +2,7 @@ package compose_test
 
 import (
 	"context"
+	"maps"
 	"strings"
 	"sync"
 	"testing"
@@ -90,7 +91,7 @@ func madeBy(t *testing.T, pipeline string, variables map[string]string) map[stri
 
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.names
+	return maps.Clone(r.names) // the host may make more
 }
 
 // metrics returns what all pipelines of docker-compose.yml make.
