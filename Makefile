@@ -4,7 +4,7 @@ GO      ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 
 .DEFAULT_GOAL := help
-.PHONY: help build test race lint fmt ci demo kafka mutants bench up down
+.PHONY: help build test race lint fmt ci demo kafka simulate mutants bench up down
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "make %-8s %s\n", $$1, $$2 }'
@@ -35,6 +35,9 @@ demo: ## run the whole system on an embedded broker
 
 kafka: ## run the tests against Apache Kafka and with the Python client (needs Java 17, Maven, Python 3)
 	ORDERFLOW_KAFKA=1 $(GO) test -count=1 -v ./test/kafka/... ./test/clients/...
+
+simulate: ## play SEEDS schedules of faults in virtual time (5000)
+	SEEDS=$(or $(SEEDS),5000) $(GO) test -tags synctests -count=1 -timeout 0 ./test/simulation
 
 mutants: ## break the transaction in 16 ways and see that the tests find each
 	ORDERFLOW_MUTATIONS=1 $(GO) test -count=1 -timeout 20m -v ./test/mutation

@@ -51,6 +51,8 @@ type client struct {
 	limits *limits
 	looked time.Time
 
+	fetchLogged time.Time // when an error of a fetch was last logged
+
 	// writing is held for reading while a record is produced, and for writing while a
 	// transaction ends: kgo forbids both at once.
 	writing sync.RWMutex
@@ -337,7 +339,8 @@ func (c *client) poll(ctx context.Context, until time.Time) (*batch, error) {
 		case errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded):
 		case foreign:
 			c.log.Errorf("Restoring: %v", err)
-		default:
+		case time.Since(c.fetchLogged) > time.Second: // one that persists comes back at once
+			c.fetchLogged = time.Now()
 			c.log.With("topic", topic, "partition", partition).Warnf("Fetching: %v", err)
 		}
 	})

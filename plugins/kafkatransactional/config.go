@@ -145,6 +145,9 @@ type config struct {
 	extra              []kgo.Opt
 }
 
+// transactionalID is that of the instance with this name.
+func (c *config) transactionalID(instance string) string { return c.group + "-" + instance }
+
 // clientOpts are the options of every client that this input makes.
 func (c *config) clientOpts() []kgo.Opt {
 	opts := []kgo.Opt{

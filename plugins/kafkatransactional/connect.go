@@ -39,9 +39,9 @@ func connect(ctx context.Context, conf *config, producer []kgo.Opt, topics []str
 		return nil, err
 	}
 
-	id := conf.group + "-" + conf.instanceID
+	id := conf.transactionalID(conf.instanceID)
 	if conf.instanceID == "" {
-		id = conf.group + "-" + uuid.NewString()
+		id = conf.transactionalID(uuid.NewString())
 	}
 	c.id = id
 	opts := append(conf.clientOpts(),

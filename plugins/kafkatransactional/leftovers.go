@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -54,6 +55,18 @@ func (c *client) unblock(ctx context.Context, numbers []int32, starts map[topicP
 	return nil
 }
 
+// abandoned tells whether a transaction is open that nobody is going to end: one that lives ends
+// its transactions within the commit interval, one that died has been silent for a session.
+func (c *client) abandoned(ctx context.Context, id string) bool {
+	described, err := c.adm.DescribeTransactions(ctx, id)
+	if err != nil {
+		c.log.Debugf("Looking for leftovers: describing transaction %s: %v", id, err)
+		return false
+	}
+	t, ok := described[id]
+	return ok && t.Err == nil && t.State == "Ongoing" && time.Since(time.UnixMilli(t.StartTimestamp)) > c.conf.sessionTimeout/2
+}
+
 // endLeftovers aborts the transactions that former owners of our partitions have left open, if
 // they are no longer in the group: until then no committed reader gets past them. It fences
 // them, which is what a frozen one deserves. If it fails, the broker's timeout does the same.
@@ -72,9 +85,15 @@ func (c *client) endLeftovers(ctx context.Context, former map[Owner]bool) {
 		return
 	}
 	for _, m := range groups[c.conf.group].Members {
-		maps.DeleteFunc(former, func(o Owner, _ bool) bool { return o.Member == m.MemberID })
+		maps.DeleteFunc(former, func(o Owner, _ bool) bool {
+			// An instance that lost its session is back under another member id.
+			return o.Member == m.MemberID || m.InstanceID != nil && o.TransactionalID == c.conf.transactionalID(*m.InstanceID)
+		})
 	}
 	for o := range former {
+		if !c.abandoned(ctx, o.TransactionalID) {
+			continue
+		}
 		req := kmsg.NewPtrInitProducerIDRequest()
 		req.TransactionalID = &o.TransactionalID
 		req.TransactionTimeoutMillis = int32(c.conf.transactionTimeout.Milliseconds())

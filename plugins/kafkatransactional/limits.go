@@ -30,6 +30,7 @@ type limits struct {
 
 type topicLimit struct {
 	exists     bool
+	doubted    bool // the last look did not find it
 	described  bool // what follows was read, and is not a guess
 	compacted  bool
 	maxBytes   int
@@ -70,10 +71,11 @@ func (l *limits) look(ctx context.Context, topics ...string) error {
 		}
 		switch d, ok := details[t]; {
 		case ok && d.Err == nil && len(d.Partitions) > 0:
-			limit.exists, limit.partitions = true, len(d.Partitions)
+			limit.exists, limit.doubted, limit.partitions = true, false, len(d.Partitions)
 			existing = append(existing, t)
 		case !ok || errors.Is(d.Err, kerr.UnknownTopicOrPartition) || errors.Is(d.Err, kerr.InvalidTopicException):
-			limit.exists = false
+			// A broker that is behind says so of a topic that exists: once is not enough.
+			limit.exists, limit.doubted = limit.exists && !limit.doubted, true
 		case !known:
 			return fmt.Errorf("looking for topic %s: %w", t, d.Err)
 		}

@@ -177,7 +177,7 @@ func TestANewerStartOffsetIsKeptOverAnAbort(t *testing.T) {
 		w := newWorld(t)
 		defer w.close()
 		w.produce(0, 90) // before the group's first start
-		w.reject(0.02, 1)
+		w.reject(1, 1)
 		r := w.start(0, "start_offset: latest")
 		time.Sleep(5 * time.Second)
 		w.produce(90, 30)

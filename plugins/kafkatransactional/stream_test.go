@@ -111,6 +111,14 @@ func (w *world) environment(n *network) *service.Environment {
 				return errors.New("not this time")
 			}
 			return nil
+		}, func() {
+			w.mu.Lock()
+			var d time.Duration
+			if w.rnd != nil {
+				d = time.Duration(w.rnd.IntN(300)) * time.Millisecond
+			}
+			w.mu.Unlock()
+			time.Sleep(d) // virtual
 		}}, service.BatchPolicy{}, 8, err
 	}))
 	return env
@@ -120,11 +128,13 @@ func (w *world) environment(n *network) *service.Environment {
 type picky struct {
 	child  *service.OwnedOutput
 	reject func() error
+	delay  func() // so that orders are in flight when a transaction is due
 }
 
 func (p *picky) Connect(context.Context) error { return p.child.Prime() }
 
 func (p *picky) WriteBatch(ctx context.Context, b service.MessageBatch) error {
+	p.delay()
 	for range b {
 		if err := p.reject(); err != nil {
 			return err
