@@ -172,17 +172,16 @@ func TestLaterOrdersOfAKeyWaitBehindOneThatWaits(t *testing.T) {
 	}
 }
 
-func TestANewerStartOffsetIsKeptOverAnAbort(t *testing.T) {
+func TestWhereToBeginIsDecidedOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		defer w.close()
 		w.produce(0, 90) // before the group's first start
-		w.reject(1, 1)
 		r := w.start(0, "start_offset: latest")
-		time.Sleep(5 * time.Second)
-		w.produce(90, 30)
 		time.Sleep(settle)
-		w.reject(0, 1)
+		w.stop(r)
+		w.produce(90, 30) // between its first start and its second
+		r = w.start(0, "start_offset: latest")
 		time.Sleep(settle)
 		w.stop(r)
 		w.once(30)
