@@ -5,8 +5,9 @@
 //
 // The input is read by one goroutine, its batches are acknowledged by many; outputs may write
 // from many. The idea is in partition.go (what one source partition's state is) and client.go
-// (when a transaction begins and ends, and what makes it abort); stored.go has the format of
-// the state topic.
+// (the loop: what is handed out and when); commit.go, abort.go and group.go end transactions,
+// restore.go and leftovers.go begin a partition's life here, stored.go has the format of the
+// state topic.
 package kafkatransactional
 
 import (

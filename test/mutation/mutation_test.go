@@ -24,13 +24,13 @@ const plugin = "plugins/kafkatransactional"
 // there must stand there once, so that a change of the code cannot make a mutant void.
 var mutants = map[string]struct{ file, old, new string }{
 	"commits while orders are in flight": {
-		"client.go", "\tif err := c.barrier(ctx, false); err != nil {\n\t\treturn err\n\t}\n\tc.met.barrier", "\tc.met.barrier",
+		"commit.go", "\tif err := c.barrier(ctx, false); err != nil {\n\t\treturn err\n\t}\n\tc.met.barrier", "\tc.met.barrier",
 	},
 	"commits offsets only where they moved": {
-		"client.go", "if sent[topicPartition{topic, partition}] || at.Offset < 0 {", "if true || at.Offset < 0 {",
+		"commit.go", "if sent[topicPartition{topic, partition}] || at.Offset < 0 {", "if true || at.Offset < 0 {",
 	},
 	"keeps the state of an aborted transaction": {
-		"client.go", "\treason, open := c.txn.doomed, !c.txn.began.IsZero()\n\trefused := c.txn.refused\n\tc.parts = map[topicPartition]*partition{}\n", "\treason, open := c.txn.doomed, !c.txn.began.IsZero()\n\trefused := c.txn.refused\n",
+		"abort.go", "\treason, open := c.txn.doomed, !c.txn.began.IsZero()\n\trefused := c.txn.refused\n\tc.parts = map[topicPartition]*partition{}\n", "\treason, open := c.txn.doomed, !c.txn.began.IsZero()\n\trefused := c.txn.refused\n",
 	},
 	"restores no waiting orders": {
 		"partition.go", "\t\tp.waiting[k.Offset] = w\n\t\theap.Push(&p.due, w)\n\tcase", "\t\t_ = w\n\tcase",
@@ -45,13 +45,13 @@ var mutants = map[string]struct{ file, old, new string }{
 		"partition.go", "\tp.waiting[offset] = w\n\tp.written[offset] = struct{}{}\n\theap", "\tp.waiting[offset] = w\n\theap",
 	},
 	"counts twice": {
-		"client.go", "a.value.Fold(con.value)", "a.value.Fold(con.value)\n\t\ta.value.Fold(con.value)",
+		"commit.go", "a.value.Fold(con.value)", "a.value.Fold(con.value)\n\t\ta.value.Fold(con.value)",
 	},
 	"counts what waits": {
-		"client.go", "\tif o.wait {\n\t\tp.hold(", "\tfor _, con := range o.contributions {\n\t\ta, _ := p.accumulatorFor(con.name, con.group, con.fresh)\n\t\ta.value.Fold(con.value)\n\t\ta.dirty = true\n\t}\n\tif o.wait {\n\t\tp.hold(",
+		"commit.go", "\tif o.wait {\n\t\tp.hold(", "\tfor _, con := range o.contributions {\n\t\ta, _ := p.accumulatorFor(con.name, con.group, con.fresh)\n\t\ta.value.Fold(con.value)\n\t\ta.dirty = true\n\t}\n\tif o.wait {\n\t\tp.hold(",
 	},
 	"takes a rejection for an answer": {
-		"client.go", "\tif err != nil {\n\t\tc.doom(fmt.Errorf(\"the pipeline rejected a batch: %w\", err))\n\t\treturn\n\t}", "",
+		"commit.go", "\tif err != nil {\n\t\tc.doom(fmt.Errorf(\"the pipeline rejected a batch: %w\", err))\n\t\treturn\n\t}", "",
 	},
 	"does not restore on assignment": {
 		"restore.go", "\tif err := c.restore(ctx, starts, false); err != nil {\n\t\treturn nil, err\n\t}", "\tc.mu.Lock()\n\tfor tp := range starts {\n\t\tc.parts[tp] = newPartition(tp, Ledger{Group: c.conf.group}, c.conf.ordering)\n\t}\n\tc.mu.Unlock()",
@@ -60,7 +60,7 @@ var mutants = map[string]struct{ file, old, new string }{
 		"connect.go", "o.part.putBack(o, time.Now())", "",
 	},
 	"leaves an order waiting that has its outcome": {
-		"client.go", "\tp.end(o.rec.Offset)\n", "",
+		"commit.go", "\tp.end(o.rec.Offset)\n", "",
 	},
 	"ignores max_waiting": {
 		"client.go", "if room <= 0 {", "room = c.conf.batchSize\n\tif room <= 0 {",
