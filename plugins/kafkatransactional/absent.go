@@ -3,10 +3,10 @@ package kafkatransactional
 import (
 	"context"
 	"fmt"
-	"slices"
-	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/orderflow/orderflow/internal/committed"
 )
 
 // fetchAbsent reads waiting orders that were too large for the state topic from the topics that
@@ -37,35 +37,21 @@ func (c *client) fetchAbsent(ctx context.Context, parts map[topicPartition]*part
 
 // fetchRecord reads one record, or none if it is not there any more.
 func (c *client) fetchRecord(ctx context.Context, tp topicPartition, offset int64) (*kgo.Record, error) {
-	starts, err := c.adm.ListStartOffsets(ctx, tp.topic)
-	if err != nil {
-		return nil, fmt.Errorf("restoring: listing offsets of %s: %w", tp.topic, err)
-	}
-	if start, ok := starts.Lookup(tp.topic, tp.partition); !ok || start.Err != nil || start.Offset > offset {
-		return nil, start.Err
-	}
-	cl, err := kgo.NewClient(append(slices.Clone(c.conf.clientOpts()),
-		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{tp.topic: {tp.partition: kgo.NewOffset().At(offset)}}),
-		kgo.KeepControlRecords(),
-		kgo.FetchMaxWait(500*time.Millisecond),
-	)...)
+	ranges, err := committed.Stable(ctx, c.adm, tp.topic, tp.partition)
 	if err != nil {
 		return nil, fmt.Errorf("restoring: %w", err)
 	}
-	defer cl.Close()
-	for {
-		fetches := cl.PollRecords(ctx, 1)
-		if err := ctx.Err(); err != nil {
-			return nil, fmt.Errorf("restoring: %w", err)
-		}
-		if err := fetches.Err(); err != nil {
-			return nil, fmt.Errorf("restoring %s/%d: %w", tp, offset, err)
-		}
-		if recs := fetches.Records(); len(recs) > 0 {
-			if recs[0].Offset == offset {
-				return recs[0], nil
-			}
-			return nil, nil
-		}
+	if r := ranges[tp.partition]; offset < r.From || offset >= r.To {
+		return nil, nil
 	}
+	var found *kgo.Record
+	only := map[int32]committed.Range{tp.partition: {From: offset, To: offset + 1}}
+	_, err = committed.Read(ctx, c.conf.clientOpts(), tp.topic, only, func(rec *kgo.Record) error {
+		found = rec
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("restoring: %w", err)
+	}
+	return found, nil
 }

@@ -3,14 +3,14 @@ package kafkatransactional
 import (
 	"context"
 	"errors"
-	"fmt"
 	"maps"
 	"slices"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/orderflow/orderflow/internal/committed"
 )
 
 // self names this client in the ledgers of its partitions.
@@ -21,21 +21,16 @@ func (c *client) self() Owner {
 
 // unblock ends a transaction that keeps the state from being read to its end, if its owner is
 // gone. The broker would do so too, after transaction_timeout and up to 10 s more.
-func (c *client) unblock(ctx context.Context, numbers []int32, starts map[topicPartition]int64, ends kadm.ListedOffsets) error {
-	stable, err := c.adm.ListCommittedOffsets(ctx, c.conf.stateTopic)
+func (c *client) unblock(ctx context.Context, numbers []int32, starts map[topicPartition]int64, state map[int32]committed.Range) error {
+	stable, err := committed.Stable(ctx, c.adm, c.conf.stateTopic, numbers...)
 	if err != nil {
-		return fmt.Errorf("restoring: listing offsets of %s: %w", c.conf.stateTopic, err)
+		return err
 	}
-	blocked := slices.ContainsFunc(numbers, func(n int32) bool {
-		s, _ := stable.Lookup(c.conf.stateTopic, n)
-		e, _ := ends.Lookup(c.conf.stateTopic, n)
-		return s.Offset < e.Offset
-	})
-	if !blocked {
+	if !slices.ContainsFunc(numbers, func(n int32) bool { return stable[n].To < state[n].To }) {
 		return nil
 	}
 	newest := map[topicPartition]Owner{}
-	_, err = readState(ctx, c.conf.clientOpts(), c.adm, c.conf.stateTopic, numbers, stable, func(k StateKey, value []byte) error {
+	_, err = readState(ctx, c.conf.clientOpts(), c.conf.stateTopic, stable, func(k StateKey, value []byte) error {
 		tp := topicPartition{k.Topic, k.Partition}
 		if _, ours := starts[tp]; !ours || k.Kind != KindLedger || value == nil {
 			return nil

@@ -2,12 +2,16 @@ package kafkatransactional
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/orderflow/orderflow/internal/committed"
 )
 
 // adjust runs when partitions were assigned, after their committed offsets are stable and
@@ -101,21 +105,24 @@ func (c *client) restore(ctx context.Context, starts map[topicPartition]int64, o
 	}
 	slices.Sort(numbers)
 	numbers = slices.Compact(numbers)
-	ends, err := c.adm.ListEndOffsets(ctx, c.conf.stateTopic) // isolation level 0: the high watermark
+	state, err := committed.All(ctx, c.adm, c.conf.stateTopic, numbers...)
+	if errors.Is(err, kerr.UnknownTopicOrPartition) {
+		return fmt.Errorf("restoring: the state topic needs as many partitions as the topics that are read: %w", err)
+	}
+	if err == nil {
+		err = c.unblock(ctx, numbers, starts, state)
+	}
 	if err != nil {
-		return fmt.Errorf("restoring: listing offsets of %s: %w", c.conf.stateTopic, err)
+		return fmt.Errorf("restoring: %w", err)
 	}
-	if err := c.unblock(ctx, numbers, starts, ends); err != nil {
-		return err
-	}
-	records, err := readState(ctx, c.conf.clientOpts(), c.adm, c.conf.stateTopic, numbers, ends, func(k StateKey, value []byte) error {
+	records, err := readState(ctx, c.conf.clientOpts(), c.conf.stateTopic, state, func(k StateKey, value []byte) error {
 		if p := parts[topicPartition{k.Topic, k.Partition}]; p != nil {
 			return p.restore(k, value)
 		}
 		return nil
 	})
 	if err != nil {
-		return err
+		return fmt.Errorf("restoring: %w", err)
 	}
 	if err := c.fetchAbsent(ctx, parts); err != nil {
 		return err
@@ -161,95 +168,30 @@ func ReadState(ctx context.Context, opts []kgo.Opt, topic string, fn func(StateK
 		return err
 	}
 	defer cl.Close()
-	adm := kadm.NewClient(cl)
-	ends, err := adm.ListCommittedOffsets(ctx, topic)
+	ranges, err := committed.Stable(ctx, kadm.NewClient(cl), topic)
+	if errors.Is(err, kerr.UnknownTopicOrPartition) {
+		return fmt.Errorf("reading state: topic %q does not exist", topic)
+	}
+	if err == nil {
+		_, err = readState(ctx, opts, topic, ranges, fn)
+	}
 	if err != nil {
 		return fmt.Errorf("reading state: %w", err)
 	}
-	var partitions []int32
-	ends.Each(func(o kadm.ListedOffset) {
-		if o.Err == nil {
-			partitions = append(partitions, o.Partition)
-		}
-	})
-	if len(partitions) == 0 {
-		return fmt.Errorf("reading state: topic %q does not exist", topic)
-	}
-	_, err = readState(ctx, opts, adm, topic, partitions, ends, fn)
-	return err
+	return nil
 }
 
-// readState calls fn for each committed record of the state topic's partitions, in the order
-// of their offsets, up to the given ends. It returns the number of records.
-func readState(ctx context.Context, opts []kgo.Opt, adm *kadm.Client, topic string, partitions []int32, ends kadm.ListedOffsets, fn func(StateKey, []byte) error) (int64, error) {
-	starts, err := adm.ListStartOffsets(ctx, topic)
-	if err != nil {
-		return 0, fmt.Errorf("restoring: listing offsets of %s: %w", topic, err)
-	}
-	left := map[int32]int64{}
-	from := map[int32]kgo.Offset{}
-	for _, n := range partitions {
-		start, ok := starts.Lookup(topic, n)
-		end, ok2 := ends.Lookup(topic, n)
-		switch {
-		case !ok || !ok2:
-			return 0, fmt.Errorf("restoring: state topic %q has no partition %d: it needs as many partitions as the topics that are read", topic, n)
-		case start.Err != nil:
-			return 0, fmt.Errorf("restoring %s/%d: %w", topic, n, start.Err)
-		case end.Err != nil:
-			return 0, fmt.Errorf("restoring %s/%d: %w", topic, n, end.Err)
-		case start.Offset < end.Offset:
-			left[n] = end.Offset
-			from[n] = kgo.NewOffset().At(start.Offset)
+// readState calls fn for each committed record of the state topic in the given ranges, by
+// partition in the order of their offsets. It returns the number of records.
+func readState(ctx context.Context, opts []kgo.Opt, topic string, ranges map[int32]committed.Range, fn func(StateKey, []byte) error) (int64, error) {
+	return committed.Read(ctx, opts, topic, ranges, func(rec *kgo.Record) error {
+		k, err := ParseStateKey(rec.Key)
+		if err == nil {
+			err = fn(k, rec.Value)
 		}
-	}
-	if len(left) == 0 {
-		return 0, nil
-	}
-	cl, err := kgo.NewClient(append(slices.Clone(opts),
-		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: from}),
-		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
-		kgo.KeepControlRecords(), // a partition that ends in markers would never reach its end
-		kgo.FetchMaxWait(500*time.Millisecond),
-	)...)
-	if err != nil {
-		return 0, fmt.Errorf("restoring: %w", err)
-	}
-	defer cl.Close()
-	var records int64
-	for len(left) > 0 {
-		fetches := cl.PollFetches(ctx)
-		if err := ctx.Err(); err != nil {
-			return records, fmt.Errorf("restoring: %w", err)
+		if err != nil {
+			return fmt.Errorf("%s/%d at offset %d: %w", topic, rec.Partition, rec.Offset, err)
 		}
-		var failed error
-		fetches.EachPartition(func(ftp kgo.FetchTopicPartition) {
-			if ftp.Err != nil && failed == nil {
-				failed = fmt.Errorf("restoring %s/%d: %w", topic, ftp.Partition, ftp.Err)
-			}
-			for _, rec := range ftp.Records {
-				if failed != nil {
-					return
-				}
-				if !rec.Attrs.IsControl() {
-					records++
-					k, err := ParseStateKey(rec.Key)
-					if err == nil {
-						err = fn(k, rec.Value)
-					}
-					if err != nil {
-						failed = fmt.Errorf("restoring from %s/%d at offset %d: %w", topic, rec.Partition, rec.Offset, err)
-						return
-					}
-				}
-				if end, ok := left[rec.Partition]; ok && rec.Offset+1 >= end {
-					delete(left, rec.Partition)
-				}
-			}
-		})
-		if failed != nil {
-			return records, failed
-		}
-	}
-	return records, nil
+		return nil
+	})
 }

@@ -7,12 +7,12 @@ import (
 	"maps"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/orderflow/orderflow/internal/committed"
 	"github.com/orderflow/orderflow/internal/deadletter"
 	"github.com/orderflow/orderflow/plugins/kafkatransactional"
 )
@@ -192,65 +192,13 @@ func header(r *kgo.Record, name string) string {
 
 // readTopic calls fn for each record that a reader of committed records sees now.
 func readTopic(ctx context.Context, adm *kadm.Client, topic string, opts []kgo.Opt, fn func(*kgo.Record)) error {
-	starts, err := adm.ListStartOffsets(ctx, topic)
-	if err == nil {
-		err = starts.Error()
-	}
-	if err != nil {
-		return fmt.Errorf("listing offsets of %s: %w", topic, err)
-	}
-	stable, err := adm.ListCommittedOffsets(ctx, topic)
-	if err == nil {
-		err = stable.Error()
-	}
-	if err != nil {
-		return fmt.Errorf("listing offsets of %s: %w", topic, err)
-	}
-	left := map[int32]int64{}
-	from := map[int32]kgo.Offset{}
-	stable.Each(func(end kadm.ListedOffset) {
-		if start, ok := starts.Lookup(topic, end.Partition); ok && start.Offset < end.Offset {
-			left[end.Partition] = end.Offset
-			from[end.Partition] = kgo.NewOffset().At(start.Offset)
-		}
-	})
-	if len(left) == 0 {
-		return nil
-	}
-	cl, err := kgo.NewClient(append(append([]kgo.Opt(nil), opts...),
-		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: from}),
-		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
-		kgo.KeepControlRecords(), // a partition that ends in markers would never reach its end
-		kgo.FetchMaxWait(500*time.Millisecond),
-	)...)
+	ranges, err := committed.Stable(ctx, adm, topic)
 	if err != nil {
 		return err
 	}
-	defer cl.Close()
-	for len(left) > 0 {
-		fetches := cl.PollFetches(ctx)
-		if err := ctx.Err(); err != nil {
-			return fmt.Errorf("reading %s: %w", topic, err)
-		}
-		var errs []error
-		fetches.EachError(func(_ string, partition int32, err error) {
-			errs = append(errs, fmt.Errorf("reading %s/%d: %w", topic, partition, err))
-		})
-		if len(errs) > 0 {
-			return errors.Join(errs...)
-		}
-		fetches.EachRecord(func(r *kgo.Record) {
-			end, ok := left[r.Partition]
-			if !ok {
-				return
-			}
-			if !r.Attrs.IsControl() && r.Offset < end {
-				fn(r)
-			}
-			if r.Offset+1 >= end {
-				delete(left, r.Partition)
-			}
-		})
-	}
-	return nil
+	_, err = committed.Read(ctx, opts, topic, ranges, func(r *kgo.Record) error {
+		fn(r)
+		return nil
+	})
+	return err
 }

@@ -1,0 +1,116 @@
+package committed_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/orderflow/orderflow/internal/committed"
+)
+
+type world struct {
+	t    *testing.T
+	opts []kgo.Opt
+	cl   *kgo.Client
+	adm  *kadm.Client
+}
+
+// start makes a broker with the topic "t" of two partitions.
+func start(t *testing.T) *world {
+	cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(2, "t"))
+	require.NoError(t, err)
+	t.Cleanup(cluster.Close)
+	w := &world{t: t, opts: []kgo.Opt{kgo.SeedBrokers(cluster.ListenAddrs()...)}}
+	w.cl, err = kgo.NewClient(append(w.opts, kgo.TransactionalID("writer"), kgo.RecordPartitioner(kgo.ManualPartitioner()))...)
+	require.NoError(t, err)
+	t.Cleanup(w.cl.Close)
+	w.adm = kadm.NewClient(w.cl)
+	return w
+}
+
+// write produces values to partition 0 in a transaction that end ends, or leaves open.
+func (w *world) write(end func() error, values ...string) {
+	require.NoError(w.t, w.cl.BeginTransaction())
+	for _, v := range values {
+		require.NoError(w.t, w.cl.ProduceSync(w.t.Context(), &kgo.Record{Topic: "t", Value: []byte(v)}).FirstErr())
+	}
+	if end != nil {
+		require.NoError(w.t, end())
+	}
+}
+
+func (w *world) commit() error { return w.cl.EndTransaction(w.t.Context(), kgo.TryCommit) }
+func (w *world) abort() error  { return w.cl.EndTransaction(w.t.Context(), kgo.TryAbort) }
+
+func (w *world) read(ranges map[int32]committed.Range) (values []string) {
+	n, err := committed.Read(w.t.Context(), w.opts, "t", ranges, func(rec *kgo.Record) error {
+		values = append(values, string(rec.Value))
+		return nil
+	})
+	require.NoError(w.t, err)
+	require.Len(w.t, values, int(n))
+	return values
+}
+
+func TestReadsWhatIsCommittedAndNothingElse(t *testing.T) {
+	w := start(t)
+	w.write(w.commit, "a", "b")
+	w.write(w.abort, "aborted")
+	w.write(w.commit, "c")
+	w.write(nil, "open")
+
+	stable, err := committed.Stable(t.Context(), w.adm, "t")
+	require.NoError(t, err)
+	require.Len(t, stable, 2, "the empty partition is there too")
+	require.Equal(t, []string{"a", "b", "c"}, w.read(stable))
+
+	all, err := committed.All(t.Context(), w.adm, "t", 0)
+	require.NoError(t, err)
+	require.Equal(t, map[int32]committed.Range{0: {From: 0, To: stable[0].To + 1}}, all, "the record of the open transaction")
+}
+
+func TestReadsAPartOfAPartition(t *testing.T) {
+	w := start(t)
+	w.write(w.commit, "a", "b", "c", "d")
+	require.Equal(t, []string{"b", "c"}, w.read(map[int32]committed.Range{0: {From: 1, To: 3}}))
+	require.Empty(t, w.read(map[int32]committed.Range{0: {From: 2, To: 2}, 1: {}}))
+}
+
+func TestReadingToTheHighWatermarkWaitsForTheOpenTransaction(t *testing.T) {
+	w := start(t)
+	w.write(nil, "late")
+	all, err := committed.All(t.Context(), w.adm, "t")
+	require.NoError(t, err)
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	_, err = committed.Read(ctx, w.opts, "t", all, func(*kgo.Record) error { return nil })
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	require.NoError(t, w.commit())
+	require.Equal(t, []string{"late"}, w.read(all))
+}
+
+func TestErrorsSayWhere(t *testing.T) {
+	w := start(t)
+	_, err := committed.Stable(t.Context(), w.adm, "nowhere")
+	require.ErrorIs(t, err, kerr.UnknownTopicOrPartition)
+	require.ErrorContains(t, err, `topic "nowhere" does not exist`)
+	_, err = committed.All(t.Context(), w.adm, "t", 7)
+	require.ErrorIs(t, err, kerr.UnknownTopicOrPartition)
+	require.ErrorContains(t, err, `topic "t" has no partition 7`)
+
+	w.write(w.commit, "a")
+	own := errors.New("enough")
+	n, err := committed.Read(t.Context(), w.opts, "t", map[int32]committed.Range{0: {To: 1}}, func(rec *kgo.Record) error {
+		return fmt.Errorf("at %d: %w", rec.Offset, own)
+	})
+	require.ErrorIs(t, err, own)
+	require.Equal(t, int64(1), n)
+}
