@@ -53,6 +53,9 @@ type Order interface {
 	// Contribute folds value into the accumulator of the order's partition with this name and
 	// group if the order ends as processed; fresh makes an empty accumulator.
 	Contribute(name, group string, value any, fresh func() Accumulator)
+	// Content returns the value of the record as it came, nil if it was null. It must not be
+	// changed.
+	Content() []byte
 	// Session returns the session that handed out the order.
 	Session() Session
 }

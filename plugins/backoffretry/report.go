@@ -9,11 +9,13 @@ import (
 	"text/tabwriter"
 
 	"github.com/redpanda-data/benthos/v4/public/service"
+
+	"github.com/orderflow/orderflow/internal/counter"
 )
 
 // report counts, for the metrics and for the summary at the end.
 type report struct {
-	attemptsTotal    *service.MetricCounter
+	attemptsTotal    *counter.Counter
 	retriesTotal     *service.MetricCounter
 	recoveredTotal   *service.MetricCounter
 	exhaustedTotal   *service.MetricCounter
@@ -31,8 +33,9 @@ type report struct {
 }
 
 func newReport(m *service.Metrics, retries int) *report {
+	attempts := m.NewCounter("orderflow_backoff_retry_attempts_total")
 	r := &report{
-		attemptsTotal:    m.NewCounter("orderflow_backoff_retry_attempts_total"),
+		attemptsTotal:    counter.New(func(by int64) { attempts.Incr(by) }),
 		retriesTotal:     m.NewCounter("orderflow_backoff_retry_retries_total", "retry"),
 		recoveredTotal:   m.NewCounter("orderflow_backoff_retry_recovered_total"),
 		exhaustedTotal:   m.NewCounter("orderflow_backoff_retry_exhausted_total"),
@@ -52,7 +55,7 @@ func newReport(m *service.Metrics, retries int) *report {
 // started counts an attempt, counted from 1.
 func (r *report) started(attempt int) {
 	r.attempts.Add(1)
-	r.attemptsTotal.Incr(1)
+	r.attemptsTotal.Add(1)
 	if retry := attempt - 1; retry >= 1 && retry <= len(r.retries) {
 		r.retries[retry-1].Add(1)
 		r.retriesTotal.Incr(1, r.numbers[retry-1])

@@ -21,6 +21,7 @@ import (
 	"github.com/orderflow/orderflow/internal/children"
 	"github.com/orderflow/orderflow/internal/deadletter"
 	"github.com/orderflow/orderflow/internal/failure"
+	"github.com/orderflow/orderflow/internal/session"
 	"github.com/orderflow/orderflow/internal/summary"
 )
 
@@ -62,7 +63,7 @@ An error that only says that the work was cut short (the host stops, or the erro
 				Description("The consumer group that read the message, for `dlq_group`.").
 				Default("").Example("${CONSUMER_GROUP:orderflow}"),
 			service.NewStringField(fieldOriginal).
-				Description("The metadata that holds the original content as bytes, as `order_decode` leaves it. Only bytes count: a record header of that name is a string. Without it the content stays what it is, or, of a message that failed in `processors`, becomes what it was before them.").
+				Description("The metadata that holds the original content as bytes, as `order_decode` leaves it. Only bytes count: a record header of that name is a string. Without it a message of the input `kafka_transactional` gets the value of its record; of other inputs the content stays what it is, or, of a message that failed in `processors`, becomes what it was before them.").
 				Default("original_value"),
 			service.NewStringField(fieldStage).
 				Description("The value of `dlq_stage`. When empty it is the label, else the name, of the component that failed, where that is known.").
@@ -191,10 +192,8 @@ func (p *processor) runChildren(ctx context.Context, msg *service.Message) (serv
 	case failed != nil:
 		// The original content may be in metadata that a child has set; anything else of the
 		// dead letter is the message as it came.
-		if v, ok := failed.Message.MetaGetImmut(p.original); ok {
-			if b, ok := bytesOf(v); ok {
-				msg.SetBytes(b)
-			}
+		if b, ok := p.originalOf(failed.Message); ok {
+			msg.SetBytes(b)
 		}
 		return p.failed(ctx, msg, failed.Err, failed.Stage)
 	}
@@ -240,10 +239,8 @@ func (p *processor) failed(ctx context.Context, msg *service.Message, err error,
 		msg.MetaSetMut(h.Name, h.Value)
 	}
 	msg.MetaSetMut(metaMark, true)
-	if v, ok := msg.MetaGetImmut(p.original); ok {
-		if b, ok := bytesOf(v); ok {
-			msg.SetBytes(b)
-		}
+	if b, ok := p.originalOf(msg); ok {
+		msg.SetBytes(b)
 	}
 	msg.SetError(nil)
 	p.report.letter(letter.Class, letter.Code)
@@ -257,6 +254,22 @@ func (p *processor) refusal(msg *service.Message) string {
 		return "refused by the output"
 	}
 	return text
+}
+
+// originalOf returns a message's content as it came: what a processor has kept, else what the
+// session has that the message comes from.
+func (p *processor) originalOf(msg *service.Message) ([]byte, bool) {
+	if v, ok := msg.MetaGetImmut(p.original); ok {
+		if b, ok := bytesOf(v); ok {
+			return b, true
+		}
+	}
+	if place, ok := session.PlaceOf(msg.MetaGetImmut); ok {
+		if order, ok := session.Of(msg.Context(), place); ok {
+			return order.Content(), true
+		}
+	}
+	return nil, false
 }
 
 // bytesOf returns a value as bytes if that is what it is. Of a null value they are nil.

@@ -10,6 +10,8 @@ import (
 	"text/tabwriter"
 
 	"github.com/redpanda-data/benthos/v4/public/service"
+
+	"github.com/orderflow/orderflow/internal/counter"
 )
 
 const (
@@ -20,7 +22,7 @@ const (
 
 // report counts, for the metrics and for the summary at the end.
 type report struct {
-	passedTotal *service.MetricCounter
+	passedTotal *counter.Counter
 	total       *service.MetricCounter
 
 	passed atomic.Int64
@@ -33,8 +35,9 @@ type report struct {
 type kind struct{ class, code string }
 
 func newReport(m *service.Metrics) *report {
+	passed := m.NewCounter("orderflow_dead_letter_passed_total")
 	return &report{
-		passedTotal: m.NewCounter("orderflow_dead_letter_passed_total"),
+		passedTotal: counter.New(func(by int64) { passed.Incr(by) }),
 		total:       m.NewCounter("orderflow_dead_letter_total", "class", "code"),
 		byCode:      map[kind]int64{},
 	}
@@ -42,7 +45,7 @@ func newReport(m *service.Metrics) *report {
 
 func (r *report) pass() {
 	r.passed.Add(1)
-	r.passedTotal.Incr(1)
+	r.passedTotal.Add(1)
 }
 
 func (r *report) letter(class, code string) {

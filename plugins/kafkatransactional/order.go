@@ -111,6 +111,9 @@ func (o *order) Contribute(name, group string, value any, fresh func() session.A
 	o.contributions = append(o.contributions, contribution{name, group, value, fresh})
 }
 
+// Content returns the record's value.
+func (o *order) Content() []byte { return o.rec.Value }
+
 // Session returns the client that handed out the order.
 func (o *order) Session() session.Session { return o.batch.client }
 

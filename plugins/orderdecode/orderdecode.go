@@ -15,6 +15,7 @@ import (
 	"github.com/orderflow/orderflow/internal/failure"
 	"github.com/orderflow/orderflow/internal/order"
 	"github.com/orderflow/orderflow/internal/order/adapter"
+	"github.com/orderflow/orderflow/internal/session"
 )
 
 const (
@@ -41,7 +42,7 @@ Values are plain Avro binary, written with the schema of `+"`schema_path`"+`, or
 
 While the registry cannot be reached, messages wait. They do not fail.
 
-The value as it came in is kept in the metadata `+"`original_value`"+` (as bytes, null for a null value), whether the message could be decoded or not. Messages that already carry an error are left alone.
+The value as it came in is kept in the metadata `+"`original_value`"+` (as bytes, null for a null value), whether the message could be decoded or not; not of messages of the input `+"`kafka_transactional`"+`, which keeps it itself. Messages that already carry an error are left alone.
 
 A message that is no order gets a permanent error with one of these codes: `+"`null_value`, `empty_value`, `decode_failed`, `unknown_schema_id`, `schema_incompatible`"+`.`).
 		Field(adapter.SchemaField()).
@@ -118,7 +119,9 @@ func (p *processor) ProcessBatch(ctx context.Context, batch service.MessageBatch
 			msg.SetError(failure.At(p.stage, err))
 			continue
 		}
-		msg.MetaSetMut(metaOriginal, value)
+		if !session.Carried(msg.Context()) { // else the session has it: no need to pay for it twice
+			msg.MetaSetMut(metaOriginal, value)
+		}
 		o, framing, err := p.decoder.decode(ctx, value)
 		if err != nil {
 			// A context that ended is neither the order's fault nor its outcome.

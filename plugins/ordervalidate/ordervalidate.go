@@ -1,9 +1,12 @@
 // Package ordervalidate provides the processor order_validate, which checks the rules that an
 // order must keep, and can simulate failures.
 //
-// It is a batch processor that keeps number, order and content of the messages; an order that
-// fails gets an error and spoils no other. Verdicts depend on the order, the attempt and the
-// config alone. It has no state, so one instance may be used by many goroutines.
+// An order that fails gets an error; its content stays as it was. Verdicts depend on the order,
+// the attempt and the config alone. It has no state, so one instance may be used by many
+// goroutines.
+//
+// It works on single messages: backoff_retry runs it on one at a time, and the host makes a
+// batch of one dearer than a message.
 package ordervalidate
 
 import (
@@ -14,6 +17,7 @@ import (
 
 	"github.com/redpanda-data/benthos/v4/public/service"
 
+	"github.com/orderflow/orderflow/internal/counter"
 	"github.com/orderflow/orderflow/internal/failure"
 	"github.com/orderflow/orderflow/internal/order"
 )
@@ -34,7 +38,7 @@ const (
 )
 
 func init() {
-	service.MustRegisterBatchProcessor(name, spec(), func(conf *service.ParsedConfig, mgr *service.Resources) (service.BatchProcessor, error) {
+	service.MustRegisterProcessor(name, spec(), func(conf *service.ParsedConfig, mgr *service.Resources) (service.Processor, error) {
 		return fromParsed(conf, mgr)
 	})
 }
@@ -127,7 +131,7 @@ func fromParsed(conf *service.ParsedConfig, mgr *service.Resources) (*processor,
 }
 
 type metrics struct {
-	passed *service.MetricCounter
+	passed *counter.Counter
 	failed *service.MetricCounter
 }
 
@@ -138,31 +142,24 @@ type processor struct {
 }
 
 func newProcessor(j judge, mgr *service.Resources) *processor {
+	passed := mgr.Metrics().NewCounter(metricPrefix + "_passed_total")
 	return &processor{stage: cmp.Or(mgr.Label(), "order_validate"), judge: j, metrics: metrics{
-		passed: mgr.Metrics().NewCounter(metricPrefix + "_passed_total"),
+		passed: counter.New(func(by int64) { passed.Incr(by) }),
 		failed: mgr.Metrics().NewCounter(metricPrefix+"_failed_total", "code"),
 	}}
 }
 
-// ProcessBatch flags the messages that fail.
-func (p *processor) ProcessBatch(_ context.Context, batch service.MessageBatch) ([]service.MessageBatch, error) {
-	var passed int64
-	for _, msg := range batch {
-		if msg.GetError() != nil {
-			continue
-		}
+// Process fails for a message that breaks a rule.
+func (p *processor) Process(_ context.Context, msg *service.Message) (service.MessageBatch, error) {
+	if msg.GetError() == nil {
 		if err := p.check(msg); err != nil {
 			_, code := failure.Of(err)
 			p.metrics.failed.Incr(1, code)
-			msg.SetError(failure.At(p.stage, err))
-			continue
+			return nil, failure.At(p.stage, err)
 		}
-		passed++
+		p.metrics.passed.Add(1)
 	}
-	if passed > 0 {
-		p.metrics.passed.Incr(passed)
-	}
-	return []service.MessageBatch{batch}, nil
+	return service.MessageBatch{msg}, nil
 }
 
 func (p *processor) check(msg *service.Message) error {
@@ -187,4 +184,4 @@ func attempt(msg *service.Message) int {
 // Close has nothing to do.
 func (*processor) Close(context.Context) error { return nil }
 
-var _ service.BatchProcessor = (*processor)(nil)
+var _ service.Processor = (*processor)(nil)
