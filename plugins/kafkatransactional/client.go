@@ -45,6 +45,8 @@ type client struct {
 	adm    *kadm.Client
 	limits *limits
 	looked time.Time
+	// promise is delivered, as a value: to make one costs an allocation for each record.
+	promise func(*kgo.Record, error)
 
 	fetchLogged time.Time // when an error of a fetch was last logged
 
@@ -252,7 +254,7 @@ func (c *client) takeDue(now time.Time) (*batch, time.Time, error) {
 			if w == nil {
 				break
 			}
-			b.orders = append(b.orders, order{Context: context.Background(), batch: b, part: p, rec: w.rec, hist: w.hist, refused: w.refused})
+			b.orders = append(b.orders, order{Context: unsampled, batch: b, part: p, rec: w.rec, waited: true, hist: w.hist, refused: w.refused})
 		}
 	}
 	if len(b.orders) == 0 {
@@ -338,7 +340,7 @@ func (c *client) poll(ctx context.Context, until time.Time) (*batch, error) {
 			if _, ok := p.waiting[rec.Offset]; ok || !p.admit(rec) {
 				continue
 			}
-			b.orders = append(b.orders, order{Context: context.Background(), batch: b, part: p, rec: rec})
+			b.orders = append(b.orders, order{Context: unsampled, batch: b, part: p, rec: rec})
 		}
 	})
 	t, err := c.begin()

@@ -49,7 +49,7 @@ func (c *client) resolve(o *order) error {
 		return fmt.Errorf("order %s/%d was written and waits to be written too: do not write one message to several topics of which one may refuse it", p.topicPartition, o.rec.Offset)
 	}
 	if o.wait {
-		p.hold(&waiting{rec: o.rec, hist: o.hist, due: o.due, refused: o.refused})
+		p.hold(&waiting{rec: o.kept(), hist: o.hist, due: o.due, refused: o.refused})
 		return nil
 	}
 	p.end(o.rec.Offset)
@@ -225,17 +225,20 @@ func (c *client) produceState(ctx context.Context) error {
 // produce buffers rec; an error of its delivery dooms the transaction.
 func (c *client) produce(ctx context.Context, rec *kgo.Record) {
 	rec.Context = context.Background() // a stop must not fail what it commits
-	c.cl.Produce(ctx, rec, func(rec *kgo.Record, err error) {
-		if err == nil {
-			return
-		}
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		if c.txn != nil && c.txn.doomed == nil { // an abort fails what is buffered, too
-			c.txn.refused = true
-			c.doom(fmt.Errorf("producing to %s: %w", rec.Topic, err))
-		}
-	})
+	c.cl.Produce(ctx, rec, c.promise)
+}
+
+// delivered takes the broker's answer to a record.
+func (c *client) delivered(rec *kgo.Record, err error) {
+	if err == nil {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.txn != nil && c.txn.doomed == nil { // an abort fails what is buffered, too
+		c.txn.refused = true
+		c.doom(fmt.Errorf("producing to %s: %w", rec.Topic, err))
+	}
 }
 
 // addOffsets completes the offsets of a transaction that is about to commit: End sends only

@@ -27,6 +27,7 @@ func connect(ctx context.Context, conf *config, producer []kgo.Opt, topics []str
 		parts:    map[topicPartition]*partition{},
 		inFlight: map[*batch]struct{}{},
 	}
+	c.promise = c.delivered
 	admin, err := kgo.NewClient(conf.clientOpts()...)
 	if err != nil {
 		return nil, err

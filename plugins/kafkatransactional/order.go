@@ -8,6 +8,7 @@ import (
 
 	"github.com/redpanda-data/benthos/v4/public/service"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/orderflow/orderflow/internal/session"
 )
@@ -32,6 +33,7 @@ type order struct {
 
 	hist    session.History
 	refused int
+	waited  bool // it was handed out before: rec is not shared with others
 	wait    bool
 	due     time.Time
 
@@ -48,6 +50,11 @@ type contribution struct {
 }
 
 var _ session.Carrier = (*order)(nil)
+
+// unsampled is what all orders' contexts begin with: a span that is not recorded and has no id.
+// The host asks its tracer for a span for each message and stage. The tracer `none` answers with
+// a new context each time, unless there is such a span; for any other tracer it is none at all.
+var unsampled = trace.ContextWithRemoteSpanContext(context.Background(), trace.NewSpanContext(trace.SpanContextConfig{}))
 
 // Value makes the order the context of its message.
 func (o *order) Value(key any) any {
@@ -111,6 +118,38 @@ func (o *order) Contribute(name, group string, value any, fresh func() session.A
 	o.contributions = append(o.contributions, contribution{name, group, value, fresh})
 }
 
+// kept returns the record for as long as it waits.
+func (o *order) kept() *kgo.Record {
+	if o.waited {
+		return o.rec
+	}
+	return compact(o.rec)
+}
+
+// compact copies a record that was polled. Those of one fetch share their memory: to keep one
+// would keep all of them.
+func compact(rec *kgo.Record) *kgo.Record {
+	size := len(rec.Key) + len(rec.Value)
+	for _, h := range rec.Headers {
+		size += len(h.Value)
+	}
+	b := make([]byte, 0, size)
+	own := func(v []byte) []byte {
+		if v == nil {
+			return nil
+		}
+		begin := len(b)
+		b = append(b, v...)
+		return b[begin:len(b):len(b)]
+	}
+	kept := &kgo.Record{Topic: rec.Topic, Partition: rec.Partition, Offset: rec.Offset, Timestamp: rec.Timestamp}
+	kept.Key, kept.Value = own(rec.Key), own(rec.Value)
+	for _, h := range rec.Headers {
+		kept.Headers = append(kept.Headers, kgo.RecordHeader{Key: strings.Clone(h.Key), Value: own(h.Value)})
+	}
+	return kept
+}
+
 // Content returns the record's value.
 func (o *order) Content() []byte { return o.rec.Value }
 
@@ -142,8 +181,8 @@ func (o *order) message() *service.Message {
 		}
 	}
 	msg.MetaSetMut(metaKey, rec.Key)
-	msg.MetaSetMut(metaTopic, rec.Topic)
-	msg.MetaSetMut(metaPartition, int(rec.Partition))
+	msg.MetaSetMut(metaTopic, o.part.names.topic)
+	msg.MetaSetMut(metaPartition, o.part.names.partition)
 	msg.MetaSetMut(metaOffset, int(rec.Offset))
 	msg.MetaSetMut(metaUnix, rec.Timestamp.Unix())
 	msg.MetaSetMut(metaUnixMS, rec.Timestamp.UnixMilli())

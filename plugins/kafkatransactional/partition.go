@@ -35,6 +35,7 @@ func (tp topicPartition) String() string { return fmt.Sprintf("%s/%d", tp.topic,
 // object is thrown away and read again from the state topic; nothing is rolled back.
 type partition struct {
 	topicPartition
+	names   names
 	waiting map[int64]*waiting
 	due     dueHeap
 	// ordering says which orders must not overtake each other; queues holds, for each key that
@@ -48,6 +49,10 @@ type partition struct {
 	ledger      Ledger
 	ledgerDirty bool
 }
+
+// names are a partition's topic and number as values of metadata: made once, they cost its
+// messages no allocation.
+type names struct{ topic, partition any }
 
 // waiting is an order that has to be handed out again.
 type waiting struct {
@@ -72,6 +77,7 @@ type accumulator struct {
 func newPartition(tp topicPartition, ledger Ledger, ordering string) *partition {
 	return &partition{
 		topicPartition: tp,
+		names:          names{topic: tp.topic, partition: int(tp.partition)},
 		ordering:       ordering,
 		queues:         map[string][]*waiting{},
 		waiting:        map[int64]*waiting{},
@@ -107,7 +113,7 @@ func (p *partition) admit(rec *kgo.Record) bool {
 		p.queues[name] = nil
 		return true
 	}
-	w := &waiting{rec: rec, index: -1}
+	w := &waiting{rec: compact(rec), index: -1}
 	p.queues[name] = append(behind, w)
 	p.waiting[rec.Offset] = w
 	p.written[rec.Offset] = struct{}{}
@@ -170,7 +176,7 @@ func (p *partition) putBack(o *order, now time.Time) {
 	if o.wait {
 		now = o.due // its part of the answer is there, and a wait is never cut short
 	}
-	p.hold(&waiting{rec: o.rec, hist: o.hist, due: now, refused: o.refused})
+	p.hold(&waiting{rec: o.kept(), hist: o.hist, due: now, refused: o.refused})
 }
 
 // end forgets the order at offset, which now has an outcome.
