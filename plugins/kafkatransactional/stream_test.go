@@ -36,14 +36,17 @@ type world struct {
 	mu      sync.Mutex
 	rnd     *rand.Rand // decides which messages are rejected, if any
 	nacks   float64
+	busy    time.Duration // how long outputs take from now on
 	live    []*running
 	started int
 }
 
-func newWorld(t *testing.T) *world {
+func newWorld(t *testing.T) *world { return newWorldOf(t, 1) }
+
+func newWorldOf(t *testing.T, brokers int) *world {
 	w := &world{t: t, net: &kfake.VirtualNetwork{}}
 	var err error
-	w.cluster, err = kfake.NewCluster(kfake.NumBrokers(1), kfake.ListenFn(w.net.Listen), kfake.GroupMinSessionTimeout(time.Second))
+	w.cluster, err = kfake.NewCluster(kfake.Ports([]int{9001, 9002}[:brokers]...), kfake.ListenFn(w.net.Listen), kfake.GroupMinSessionTimeout(time.Second))
 	require.NoError(t, err)
 	w.cl, err = kgo.NewClient(kgo.SeedBrokers(w.cluster.ListenAddrs()...), kgo.Dialer(w.net.DialContext), kgo.RecordPartitioner(kgo.ManualPartitioner()))
 	require.NoError(t, err)
@@ -113,7 +116,7 @@ func (w *world) environment(n *network) *service.Environment {
 			return nil
 		}, func() {
 			w.mu.Lock()
-			var d time.Duration
+			d := w.busy
 			if w.rnd != nil {
 				d = time.Duration(w.rnd.IntN(300)) * time.Millisecond
 			}
@@ -147,6 +150,13 @@ func (p *picky) WriteBatch(ctx context.Context, b service.MessageBatch) error {
 }
 
 func (p *picky) Close(ctx context.Context) error { return p.child.Close(ctx) }
+
+// slow makes each write of an output that begins from now on take so long.
+func (w *world) slow(d time.Duration) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.busy = d
+}
 
 // reject makes outputs reject a share of the messages.
 func (w *world) reject(share float64, seed uint64) {

@@ -1,0 +1,134 @@
+package kafkatransactional
+
+import (
+	"maps"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// offsets notes the offsets that each transaction carries, by partition of the topic of orders.
+func (w *world) offsets() func() []map[int32]int64 {
+	var mu sync.Mutex
+	var all []map[int32]int64
+	w.cluster.ControlKey(int16(kmsg.TxnOffsetCommit), func(req kmsg.Request) (kmsg.Response, error, bool) {
+		w.cluster.KeepControl()
+		carried := map[int32]int64{}
+		for _, topic := range req.(*kmsg.TxnOffsetCommitRequest).Topics {
+			for _, p := range topic.Partitions {
+				carried[p.Partition] = p.Offset
+			}
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		all = append(all, carried)
+		return nil, nil, false
+	})
+	return func() []map[int32]int64 {
+		mu.Lock()
+		defer mu.Unlock()
+		return all
+	}
+}
+
+// commits counts the transactions that a client wanted to commit.
+func (w *world) commits() *atomic.Int64 {
+	var n atomic.Int64
+	w.cluster.ControlKey(int16(kmsg.EndTxn), func(req kmsg.Request) (kmsg.Response, error, bool) {
+		w.cluster.KeepControl()
+		if req.(*kmsg.EndTxnRequest).Commit {
+			n.Add(1)
+		}
+		return nil, nil, false
+	})
+	return &n
+}
+
+// The offsets of a transaction are what the group's generation is checked with.
+func TestEveryTransactionCarriesTheOffsetsOfAllOwnedPartitions(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		defer w.close()
+		w.produce(0, 30)
+		offsets, commits := w.offsets(), w.commits()
+		r := w.start(3, "")
+		time.Sleep(settle)
+		w.stop(r)
+		w.once(30)
+		all := offsets()
+		require.Len(t, all, int(commits.Load()), "no transaction goes without")
+		unmoved := 0
+		for i, carried := range all {
+			require.Len(t, carried, partitions, "%d: %v", i, carried)
+			if i > 0 && maps.Equal(carried, all[i-1]) {
+				unmoved++
+			}
+		}
+		require.GreaterOrEqual(t, unmoved, 3, "each retry went in a transaction that read nothing new")
+	})
+}
+
+// An instance that stood still does not know that others have its partitions. Nobody has fenced
+// it here: the broker lets nobody look for what it left open. Only the offsets in its transaction
+// tell the broker that it comes too late.
+func TestAnInstanceThatStoodStillCommitsNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		defer w.close()
+		w.cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.DescribeTransactions}, Err: kerr.TransactionalIDAuthorizationFailed, Count: -1})
+		var still atomic.Bool
+		w.cluster.ControlKey(int16(kmsg.Heartbeat), func(kreq kmsg.Request) (kmsg.Response, error, bool) {
+			w.cluster.KeepControl()
+			// It sends none while it stands still, and is surprised by no answer.
+			if req := kreq.(*kmsg.HeartbeatRequest); still.Load() && strings.HasPrefix(req.MemberID, "instance-1") {
+				return req.ResponseKind(), nil, true
+			}
+			return nil, nil, false
+		})
+		w.produce(0, 30)
+		frozen := w.start(1, "transaction_timeout: 10m")
+		time.Sleep(900 * time.Millisecond)
+		require.Len(t, w.committed("processed"), 27, "the others wait")
+		still.Store(true)
+		w.slow(25 * time.Second)
+		time.Sleep(2 * time.Second) // it has handed them out again, and stands still
+		w.slow(0)
+		successor := w.start(1, "")
+		time.Sleep(15 * time.Second)
+		w.once(30)
+		time.Sleep(settle) // it has gone on and tried to commit
+		still.Store(false)
+		time.Sleep(settle)
+		w.once(30)
+		w.stop(frozen)
+		w.stop(successor)
+		w.once(30)
+	})
+}
+
+// Without an offset of its own, a partition would be rewound by an abort to where its topic
+// begins, whatever start_offset says.
+func TestAnAbortBeforeTheFirstCommitGoesBackToTheStart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		defer w.close()
+		w.produce(0, 90)
+		// The commit of where to begin is refused, so that the first order finds none.
+		refused := w.cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.TxnOffsetCommit}, Err: kerr.IllegalGeneration, Count: 3})
+		r := w.start(0, "start_offset: latest")
+		time.Sleep(700 * time.Millisecond)
+		w.produce(90, 60)
+		time.Sleep(settle)
+		w.stop(r)
+		require.Equal(t, 3, refused.Hits())
+		w.once(60)
+	})
+}
