@@ -39,7 +39,7 @@ kafka: ## run the tests against Apache Kafka and with the Python client (needs J
 simulate: ## play SEEDS schedules of faults in virtual time (5000)
 	SEEDS=$(or $(SEEDS),5000) $(GO) test -tags synctests -count=1 -timeout 0 ./test/simulation
 
-mutants: ## break the transaction in 16 ways and see that the tests find each
+mutants: ## break the rules of the transaction and see that the tests find each
 	ORDERFLOW_MUTATIONS=1 $(GO) test -count=1 -timeout 20m -v ./test/mutation
 
 bench: ## run the benchmarks of the hot paths

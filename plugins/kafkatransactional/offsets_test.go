@@ -39,12 +39,21 @@ func (w *world) offsets() func() []map[int32]int64 {
 	}
 }
 
-// commits counts the transactions that a client wanted to commit.
-func (w *world) commits() *atomic.Int64 {
+// commits counts the transactions that clients wanted to commit.
+func (w *world) commits() *atomic.Int64 { return w.ends(true) }
+
+// aborts counts those that they have aborted.
+func (w *world) aborts() *atomic.Int64 { return w.ends(false) }
+
+func (w *world) ends(commit bool) *atomic.Int64 {
+	return w.count(kmsg.EndTxn, func(req kmsg.Request) bool { return req.(*kmsg.EndTxnRequest).Commit == commit })
+}
+
+// count counts requests of a kind from now on.
+func (w *world) count(key kmsg.Key, which func(kmsg.Request) bool) *atomic.Int64 {
 	var n atomic.Int64
-	w.cluster.ControlKey(int16(kmsg.EndTxn), func(req kmsg.Request) (kmsg.Response, error, bool) {
-		w.cluster.KeepControl()
-		if req.(*kmsg.EndTxnRequest).Commit {
+	w.cluster.ControlKey(int16(key), func(req kmsg.Request) (kmsg.Response, error, bool) {
+		if which(req) {
 			n.Add(1)
 		}
 		return nil, nil, false

@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
@@ -112,6 +113,29 @@ func TestAMetadataErrorInPassingRefusesNothing(t *testing.T) {
 			_ = l.look(ctx)
 			require.NoError(t, l.check(ctx, rec), e.Message)
 		}
+	})
+}
+
+// A broker that is behind does not know a topic that is there. Two that do not are to be believed.
+func TestATopicIsMissingWhenItWasMissingTwice(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		defer w.close()
+		l := newLimits(kadm.NewClient(w.cl), "state")
+		look := func(topics ...string) {
+			time.Sleep(limitsAge) // the client remembers what it was told a moment ago
+			require.NoError(t, l.look(t.Context(), topics...))
+		}
+		look("processed")
+		rec := &kgo.Record{Topic: "processed", Value: []byte("v")}
+		behind := w.cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Metadata}, Topic: "processed", Err: kerr.UnknownTopicOrPartition, Count: -1})
+		look()
+		require.NoError(t, l.check(t.Context(), rec))
+		look()
+		require.EqualError(t, l.check(t.Context(), rec), `topic "processed" does not exist`)
+		behind.Remove()
+		time.Sleep(limitsAge)
+		require.NoError(t, l.check(t.Context(), rec), "it is asked for again")
 	})
 }
 
