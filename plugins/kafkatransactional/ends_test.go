@@ -16,6 +16,23 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
+// The offsets of a transaction pass all that was polled, so all of it must have its outcome.
+func TestACommitWaitsForWhatIsInFlight(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		defer w.close()
+		w.slow(2 * time.Second)
+		w.produce(0, 90)
+		commits := w.commits()
+		r := w.start(1, "commit_interval: 500ms")
+		time.Sleep(1500 * time.Millisecond)
+		require.Zero(t, commits.Load())
+		time.Sleep(settle)
+		w.stop(r)
+		w.once(90)
+	})
+}
+
 // A commit that is refused costs its transaction only: a new client would be a new member of the
 // group, so the next rebalance. One whose outcome nobody knows costs the client. Either way the
 // state of the transaction, which is written by then, must go with it.

@@ -15,7 +15,7 @@ var mutants = map[string]struct{ file, old, new, test string }{
 	}
 	c.met.barrier`,
 		"\tc.met.barrier",
-		"TestARejectedBatchIsHandedOutAgain",
+		"TestACommitWaitsForWhatIsInFlight",
 	},
 	"takes a rejection for an answer": {
 		"commit.go", `	if err != nil {
@@ -157,7 +157,7 @@ var mutants = map[string]struct{ file, old, new, test string }{
 	case`,
 		`		_ = w
 	case`,
-		"TestStateKeepsTheGuaranteesInAnyInterleaving",
+		"TestAStopKeepsWhatWaitsAndARestartGoesOn",
 	},
 	"restores no aggregates": {
 		"partition.go", "p.acc[key] = &accumulator{raw: value}",
