@@ -312,8 +312,7 @@ var mutants = map[string]struct{ file, old, new, test string }{
 		"TestATopicIsMissingWhenItWasMissingTwice",
 	},
 	"does not ask again what a topic takes": {
-		"commit.go", `			c.txn.refused = true
-`,
+		"commit.go", "c.txn.refused = true",
 		"",
 		"TestALimitThatIsLoweredIsLearntFromTheFirstRefusal",
 	},
