@@ -21,8 +21,6 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
-
-	"github.com/orderflow/orderflow/internal/session"
 )
 
 const partitions = 3
@@ -36,9 +34,9 @@ type world struct {
 	mu      sync.Mutex
 	rnd     *rand.Rand // decides which messages are rejected, if any
 	nacks   float64
-	busy    time.Duration // how long outputs take from now on
 	live    []*running
 	started int
+	busy    time.Duration // how long outputs take from now on
 }
 
 func newWorld(t *testing.T) *world { return newWorldOf(t, 1) }
@@ -168,46 +166,6 @@ func (w *world) reject(share float64, seed uint64) {
 func (w *world) close() {
 	w.cl.Close()
 	w.cluster.Close()
-}
-
-// flaky fails orders whose value begins with "bad" so many times, each time to be tried again.
-type flaky struct {
-	failures int
-	wait     time.Duration
-}
-
-func (f *flaky) Process(_ context.Context, msg *service.Message) (service.MessageBatch, error) {
-	place, ok := session.PlaceOf(msg.MetaGetImmut)
-	if !ok {
-		return nil, errors.New("no place")
-	}
-	o, ok := session.Of(msg.Context(), place)
-	if !ok {
-		return nil, errors.New("no order")
-	}
-	value, _ := msg.AsBytes()
-	if h := o.History(); strings.HasPrefix(string(value), "bad") && len(h.Attempts) < f.failures {
-		h.Attempts = append(h.Attempts[:len(h.Attempts):len(h.Attempts)], time.Now())
-		o.SetHistory(h)
-		o.Wait(time.Now().Add(f.wait))
-		return nil, nil
-	}
-	o.Contribute("total", "all", int64(1), func() session.Accumulator { return new(counter) })
-	return service.MessageBatch{msg}, nil
-}
-
-func (f *flaky) Close(context.Context) error { return nil }
-
-// counter is an accumulator that counts.
-type counter struct{ n int64 }
-
-func (c *counter) Fold(v any) { c.n += v.(int64) }
-
-func (c *counter) AppendBinary(b []byte) ([]byte, error) { return fmt.Appendf(b, "%d", c.n), nil }
-
-func (c *counter) UnmarshalBinary(b []byte) error {
-	_, err := fmt.Sscanf(string(b), "%d", &c.n)
-	return err
 }
 
 const pipeline = `
