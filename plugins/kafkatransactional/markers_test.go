@@ -135,3 +135,27 @@ func TestARestoreWaitsForMarkersThatAreOnTheirWay(t *testing.T) {
 		require.Positive(t, late.lagged, "the markers were never late")
 	})
 }
+
+// The group must not take an instance for dead while it restores.
+func TestARestoreMayTakeLongerThanASession(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorldOf(t, 2)
+		defer w.close()
+		w.lateMarkers(12 * time.Second) // the session ends after 6 s
+		w.produce(0, 60)
+		r := w.start(2, "")
+		time.Sleep(4 * time.Second)
+		w.stop(r)
+		w.produce(60, 60)
+		r = w.start(2, "")
+		time.Sleep(3 * time.Second)
+		restored := w.cluster.PartitionInfo("processed", 0).HighWatermark
+		joins := w.count(kmsg.JoinGroup, func(kmsg.Request) bool { return true })
+		time.Sleep(6 * time.Second)
+		require.Equal(t, restored, w.cluster.PartitionInfo("processed", 0).HighWatermark, "it still restores")
+		time.Sleep(2 * settle)
+		require.Zero(t, joins.Load())
+		w.stop(r)
+		w.once(120)
+	})
+}
