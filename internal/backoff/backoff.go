@@ -79,6 +79,17 @@ func (e Exponential) Schedule() (Schedule, error) {
 // Retries returns how many retries there are after the first attempt.
 func (s Schedule) Retries() int { return len(s.delays) }
 
+// Total returns how long all retries take together, without jitter.
+func (s Schedule) Total() time.Duration {
+	var sum time.Duration
+	for _, d := range s.delays {
+		if sum += d; sum < 0 {
+			return math.MaxInt64
+		}
+	}
+	return sum
+}
+
 // Delay returns how long to wait before retry number retry, counted from 1, and false when
 // there is no such retry. rnd returns a number in [0,1); it is only called if there is jitter.
 func (s Schedule) Delay(retry int, rnd func() float64) (time.Duration, bool) {

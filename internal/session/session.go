@@ -28,6 +28,9 @@ type History struct {
 	Code  string `json:"code,omitempty"`
 	Stage string `json:"stage,omitempty"`
 	Text  string `json:"text,omitempty"`
+	// Held is when the order was last put back untried, because of an outage. It is zero again
+	// after the next attempt that counts.
+	Held time.Time `json:"held,omitzero"`
 }
 
 // Accumulator is a state that values are folded into: one for each partition, name and group.
@@ -68,6 +71,12 @@ type Session interface {
 	// Accumulators calls fn for each accumulator of this name in the partitions that the
 	// session owns. The accumulators must not be kept or changed.
 	Accumulators(name string, fresh func() Accumulator, fn func(group string, a Accumulator))
+	// Pause hands out nothing before until, and from then on one order at a time, waiting and
+	// new ones in turn: until the next Pause, or Resume. What is in flight goes on. A session
+	// that takes over from this one begins without a pause.
+	Pause(until time.Time)
+	// Resume ends a pause.
+	Resume()
 }
 
 type key struct{}

@@ -95,6 +95,7 @@ With the input `+"`kafka_transactional`"+` a waiting message is written to the s
 			service.NewBloblangField(fieldRetryIf).
 				Description("Whether to retry a failure that has no class, such as one of a stock processor: a query on the failed message that gives a boolean; `error()` is the error. Without it such failures are retried. If the query fails, or gives anything else, the failure is retried too, and that is logged once and counted.").
 				Example(`error().contains("timeout")`).Optional(),
+			breakerField(),
 			service.NewProcessorListField(fieldProcessors).
 				Description("The child processors.").
 				Example([]any{map[string]any{"mapping": `root = if this.price > 0 { this } else { throw("no price") }`}}),
@@ -145,7 +146,9 @@ func fromParsed(conf *service.ParsedConfig, mgr *service.Resources, sum *summary
 	if chain.Len() == 0 {
 		return nil, fmt.Errorf("field %s: []: want at least one processor", fieldProcessors)
 	}
-	return newProcessor(policy{schedule: schedule, random: rand.Float64}, retryIf, chain, mgr, sum), nil
+	p := newProcessor(policy{schedule: schedule, random: rand.Float64}, retryIf, chain, mgr, sum)
+	p.outage, err = outageFromParsed(conf, p.policy, mgr)
+	return p, err
 }
 
 func scheduleFromParsed(conf *service.ParsedConfig) (backoff.Schedule, error) {
@@ -215,6 +218,7 @@ type processor struct {
 	policy   policy
 	retryIf  *bloblang.Executor // nil: retry all that has no class
 	children *children.Chain
+	outage   *outage // nil: no breaker
 	log      *service.Logger
 	report   *report
 
@@ -256,30 +260,44 @@ func (p *processor) Process(ctx context.Context, msg *service.Message) (service.
 			return nil, final(verdict, cause, failedAt, h.Stage)
 		}
 	}
-	for attempt := len(failedAt) + 1; ; attempt++ {
+	for held := false; ; {
+		attempt := len(failedAt) + 1
+		turn, left, err := p.outage.await(ctx, order, len(failedAt), held)
+		if err != nil || left {
+			return nil, err
+		}
 		p.report.started(attempt)
 		out, failed, err := p.attempt(ctx, msg, attempt)
 		if err != nil {
+			p.outage.undone(turn, order)
 			return nil, err
 		}
 		if failed == nil {
+			p.outage.passed(turn, order)
 			p.report.passed(attempt)
 			return out, nil
 		}
 
 		now := time.Now()
-		failedAt = append(failedAt, now)
 		cause := p.classified(failed)
+		verdict, delay := p.policy.next(cause, attempt)
+		held, left, err = p.outage.failed(ctx, turn, order, verdict, cause, now)
+		if err != nil || left {
+			return nil, err
+		}
+		if held {
+			continue
+		}
+		failedAt = append(failedAt, now)
 		if order != nil {
 			record(order, failedAt, failed.Stage, cause)
 		}
-		verdict, delay := p.policy.next(cause, attempt)
 		if verdict != again {
 			p.report.failed(verdict)
 			return nil, final(verdict, cause, failedAt, failed.Stage)
 		}
 		p.log.Debugf("Attempt %d failed, trying again in %v: %v", attempt, delay, cause)
-		left, err := p.wait(ctx, order, attempt, delay, now.Add(delay))
+		left, err = p.wait(ctx, order, attempt, delay, now.Add(delay))
 		if err != nil || left {
 			return nil, err
 		}
@@ -392,14 +410,7 @@ func (p *processor) wait(ctx context.Context, order session.Order, retry int, de
 		return true, nil
 	}
 	defer done()
-	timer := time.NewTimer(time.Until(due))
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return false, nil
-	case <-ctx.Done():
-		return false, ctx.Err()
-	}
+	return false, sleep(ctx, due)
 }
 
 // Close implements service.Processor.

@@ -67,6 +67,7 @@ type client struct {
 	cancelPoll context.CancelFunc
 	closed     bool
 	aborts     int // in a row
+	pausing    pausing
 	// fresh tells that partitions were assigned for which the group had committed nothing. Where
 	// to begin with them is committed at once: a restart would decide anew otherwise.
 	fresh bool
@@ -170,6 +171,13 @@ func (c *client) read(ctx context.Context) (*batch, error) {
 		if t != nil {
 			commitAt = t.began.Add(c.conf.commitInterval)
 		}
+		if c.pausing.on {
+			c.mu.Unlock()
+			if b, err := c.trickle(ctx, now, commitAt); b != nil || err != nil {
+				return b, err
+			}
+			continue
+		}
 		if len(c.inFlight) >= c.conf.maxInFlight {
 			c.mu.Unlock()
 			if err := c.pause(ctx, commitAt); err != nil {
@@ -182,11 +190,11 @@ func (c *client) read(ctx context.Context) (*batch, error) {
 		if err := c.adopt(ctx); err != nil {
 			return nil, err
 		}
-		b, nextDue, err := c.takeDue(now)
+		b, nextDue, err := c.takeDue(now, c.conf.batchSize)
 		if b != nil || err != nil {
 			return b, err
 		}
-		if b, err = c.poll(ctx, earlier(commitAt, nextDue)); b != nil || err != nil {
+		if b, err = c.poll(ctx, earlier(commitAt, nextDue), c.conf.batchSize); b != nil || err != nil {
 			return b, err
 		}
 	}
@@ -219,9 +227,9 @@ func (c *client) begin() (*transaction, error) {
 	return c.txn, nil
 }
 
-// takeDue hands out waiting orders whose time has come, of partitions that are owned, and
-// tells when the next one is due.
-func (c *client) takeDue(now time.Time) (*batch, time.Time, error) {
+// takeDue hands out up to most waiting orders whose time has come, of partitions that are owned,
+// and tells when the next one is due.
+func (c *client) takeDue(now time.Time, most int) (*batch, time.Time, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var next time.Time
@@ -249,7 +257,7 @@ func (c *client) takeDue(now time.Time) (*batch, time.Time, error) {
 	}
 	b := &batch{client: c}
 	for _, p := range due {
-		for len(b.orders) < c.conf.batchSize {
+		for len(b.orders) < most {
 			w := p.take(now)
 			if w == nil {
 				break
@@ -279,8 +287,8 @@ func (c *client) hand(b *batch) error {
 	return nil
 }
 
-// poll hands out new records. It returns nothing when until has passed or it was woken.
-func (c *client) poll(ctx context.Context, until time.Time) (*batch, error) {
+// poll hands out up to most new records. It returns nothing when until has passed or it was woken.
+func (c *client) poll(ctx context.Context, until time.Time, most int) (*batch, error) {
 	c.mu.Lock()
 	room := c.conf.maxWaiting - c.waitingLocked() - c.inFlightLocked()
 	if room <= 0 {
@@ -302,7 +310,7 @@ func (c *client) poll(ctx context.Context, until time.Time) (*batch, error) {
 	}
 	c.mu.Unlock()
 
-	fetches := c.group.PollRecords(pollCtx, min(room, c.conf.batchSize))
+	fetches := c.group.PollRecords(pollCtx, min(room, most))
 
 	c.mu.Lock()
 	defer c.mu.Unlock()

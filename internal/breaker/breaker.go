@@ -1,0 +1,227 @@
+// Package breaker tells an outage from orders that fail for reasons of their own: if nearly all
+// orders fail for transient reasons, the fault is not theirs. While the breaker is open no order
+// is tried but one at a time, as a probe; the breaker closes when some of them have passed.
+//
+// What counts is the first attempt of each order, and the first after it was held. Retries do
+// not: at the end of a run only orders that fail for ever are left, and their retries look just
+// like an outage. An order that fails permanently counts neither way, since most rules are checked
+// without asking anybody. In an outage, a window after its beginning at the latest, all attempts
+// in the window have failed; so the breaker opens within a window and the time between two
+// orders, if a window has room for Min of them.
+//
+// No order may die of an outage before the breaker is open. If the retries of an order take
+// longer than that (7 s: 1 s, 2 s, 4 s; against a window of 6 s and an order each half second,
+// 6.5 s), its last attempt comes too late for it. The case that is left is an order that was tried
+// before: by a process that has ended, or before the breaker closed. Therefore:
+//
+//   - An order that was held carries the time of it. A breaker that meets one, held later than it
+//     has closed last (a restart, an order taken over from another instance), opens at once.
+//   - After the first failure since the start, until something passes, and after closing, there
+//     is a probation of a little more than a window, in which no failed attempt is an order's last.
+//
+// This leaves open: an outage with fewer than Min new orders in a window; and an order that had
+// failed for its own reasons before, and fails once more in the seconds until the breaker opens.
+//
+// A share of failing orders that is high but no outage opens it rarely. With a ratio of 0.95 and a
+// minimum of 12, 100 orders at 2 a second open it at some time with a probability of below 1e-8
+// if 15 % fail, 3e-5 if 30 % do, and 1.1 % if half of them do; more orders a second make it less.
+// Then a few probes close it again, and the price is their time.
+package breaker
+
+import (
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// enough is how many probes in a row have to pass: in a partial outage one may by luck.
+const enough = 3
+
+// Config says when a breaker opens.
+type Config struct {
+	// Ratio is the share of failed first attempts that opens it, above 0 and at most 1.
+	Ratio float64
+	// Window is how far back attempts count.
+	Window time.Duration
+	// Min is how many attempts there have to be in the window.
+	Min int
+	// Probe is the time from a failed probe to the next.
+	Probe time.Duration
+	// Codes are those of the failures that an outage has; empty: all.
+	Codes []string
+}
+
+// Reason is why a breaker is open.
+type Reason struct {
+	// Failed and Tried are the attempts in the window when it opened. Both are 0 if the orders
+	// were held already.
+	Failed, Tried int64
+	// Code is the most frequent code of the failures, and Share how many of them had it, 0 to 1.
+	Code  string
+	Share float64
+	// Text is the last error.
+	Text string
+}
+
+// Breaker is safe for concurrent use. It reads no clock: the times passed in should not go back.
+type Breaker struct {
+	conf Config
+	open atomic.Bool
+	// passes counts attempts that passed and are not in the window yet. They come in with the
+	// next failure, dated by it: later than they were, so that the breaker opens later at most,
+	// and at no price while nothing fails.
+	passes atomic.Int64
+
+	mu     sync.Mutex
+	window window
+	reason Reason
+	since  time.Time
+	closed time.Time // when it closed last; zero: never
+	// watch is when the probation began: with the first failure, or when the breaker closed. It
+	// ends early if something passes and the breaker was never open: sound tells so.
+	watch   time.Time
+	sound   bool
+	probing bool
+	next    time.Time // of the next probe
+	streak  int       // probes that have passed, in a row
+}
+
+// New makes a closed breaker.
+func New(c Config) *Breaker {
+	return &Breaker{conf: c, window: window{span: c.Window}}
+}
+
+// Open tells whether orders are to be held. It costs an atomic load.
+func (b *Breaker) Open() bool { return b.open.Load() }
+
+// State returns since when and why the breaker is open, or a zero time.
+func (b *Breaker) State() (since time.Time, why Reason) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.open.Load() {
+		return time.Time{}, Reason{}
+	}
+	return b.since, b.reason
+}
+
+// Recall takes note of an order that was held at some time, by whomever, and tells whether the
+// breaker has opened because of it.
+func (b *Breaker) Recall(held, now time.Time, code, text string) (opened bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.open.Load() || !held.After(b.closed) {
+		return false
+	}
+	b.trip(now, Reason{Code: code, Share: 1, Text: text})
+	b.next = now
+	return true
+}
+
+// Admit decides on an order that has come while the breaker is open: whether it is the probe, and
+// if not, when to ask again. One that is the probe has to be answered by Passed, Failed or Undone.
+func (b *Breaker) Admit(now time.Time) (probe bool, again time.Time) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	switch {
+	case !b.open.Load():
+		return false, now
+	case !b.probing && !now.Before(b.next):
+		b.probing, b.next = true, now.Add(b.conf.Probe)
+		return true, time.Time{}
+	case b.probing && !now.Before(b.next): // it takes its time
+		b.next = now.Add(b.conf.Probe)
+	}
+	return false, b.next
+}
+
+// Counted counts an attempt that passed and was no probe, if it was a first one.
+func (b *Breaker) Counted() { b.passes.Add(1) }
+
+// Passed takes the success of a probe, and tells whether it has closed the breaker and how long
+// that was open. The next probe may follow at once.
+func (b *Breaker) Passed(now time.Time) (closed bool, after time.Duration) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.probing, b.next = false, now
+	if b.streak++; b.streak < enough || !b.open.Load() {
+		return false, 0
+	}
+	b.open.Store(false)
+	b.passes.Store(0)
+	b.window = window{span: b.conf.Window}
+	b.closed, b.watch = now, now
+	return true, now.Sub(b.since)
+}
+
+// Undone takes back a probe that told nothing: it was interrupted, or failed permanently.
+func (b *Breaker) Undone(now time.Time) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.probing, b.next = false, now
+}
+
+// Matters tells whether an outage has failures with this code. Others show that somebody answers.
+func (b *Breaker) Matters(code string) bool {
+	return len(b.conf.Codes) == 0 || slices.Contains(b.conf.Codes, code)
+}
+
+// Verdict is what a failure means.
+type Verdict int
+
+const (
+	// Own: the failure is the order's own.
+	Own Verdict = iota
+	// Opened: the breaker has opened because of it. The attempt is not the order's fault.
+	Opened
+	// Outage: the breaker was open. The attempt is not the order's fault.
+	Outage
+)
+
+// Failed takes a transient failure whose code matters; first tells whether the attempt counts.
+// Unless the failure is the order's own, it says when to ask Admit about the order again.
+func (b *Breaker) Failed(now time.Time, probe, first bool, code, text string) (v Verdict, again time.Time) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if probe {
+		b.probing, b.streak, b.next = false, 0, now.Add(b.conf.Probe)
+	}
+	if b.open.Load() {
+		b.reason.Text = text
+		return Outage, b.next
+	}
+	if b.watch.IsZero() {
+		b.watch = now
+	}
+	passed := b.passes.Swap(0)
+	b.sound = b.sound || passed > 0
+	b.window.pass(now, passed)
+	if !first {
+		return Own, time.Time{}
+	}
+	b.window.fail(now, code)
+	failed, tried := b.window.failed, b.window.failed+b.window.passed
+	if tried < int64(b.conf.Min) || float64(failed) < b.conf.Ratio*float64(tried) {
+		return Own, time.Time{}
+	}
+	code, share := b.window.mostFrequent()
+	b.trip(now, Reason{Failed: failed, Tried: tried, Code: code, Share: share, Text: text})
+	return Opened, b.next
+}
+
+// trip opens the breaker. b.mu must be held.
+func (b *Breaker) trip(now time.Time, why Reason) {
+	b.reason, b.since, b.streak, b.probing = why, now, 0, false
+	b.next = now.Add(b.conf.Probe)
+	b.open.Store(true)
+}
+
+// Probation returns when the probation ends, and false if there is none: a failed attempt that
+// would be the last of its order is then to be tried again at that time.
+func (b *Breaker) Probation(now time.Time) (until time.Time, on bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	until = b.watch.Add(b.conf.Window + b.conf.Window/12)
+	settled := b.closed.IsZero() && (b.sound || b.passes.Load() > 0)
+	return until, !b.watch.IsZero() && now.Before(until) && !settled
+}

@@ -1,0 +1,384 @@
+package backoffretry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/redpanda-data/benthos/v4/public/service"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+
+	"github.com/orderflow/orderflow/internal/failure"
+	"github.com/orderflow/orderflow/internal/session"
+	"github.com/orderflow/orderflow/internal/summary"
+)
+
+// held is an order as a source keeps it: by value, so that a commit is a copy of all.
+type held struct {
+	arrives time.Time
+	begun   bool // handed out at least once, so that the source keeps it
+	hist    session.History
+	due     time.Time
+	done    bool
+	dead    bool
+	ended   time.Time
+}
+
+// source is a session as kafka_transactional is one, in memory: it commits each half second, and a
+// process that is killed goes on from there.
+type source struct {
+	orders    []held
+	committed []held
+	commitAt  time.Time
+	paused    bool
+	until     time.Time
+	waited    bool
+}
+
+func (s *source) Epoch() uint64 { return 0 }
+func (s *source) Accumulators(string, func() session.Accumulator, func(string, session.Accumulator)) {
+}
+func (s *source) Pause(until time.Time) { s.paused, s.until = true, until }
+func (s *source) Resume()               { s.paused = false }
+
+// one is an order that was handed out.
+type one struct {
+	context.Context
+	src *source
+	n   int
+	due time.Time // zero: it does not wait
+}
+
+func (o *one) Value(key any) any {
+	if key == session.Key {
+		return session.Carrier(o)
+	}
+	return o.Context.Value(key)
+}
+func (o *one) In(session.Place) (session.Order, bool) { return o, true }
+func (o *one) History() session.History               { return o.src.orders[o.n].hist }
+func (o *one) SetHistory(h session.History)           { o.src.orders[o.n].hist = h }
+func (o *one) Wait(due time.Time)                     { o.due = due }
+func (o *one) Content() []byte                        { return nil }
+func (o *one) Session() session.Session               { return o.src }
+func (o *one) Contribute(string, string, any, func() session.Accumulator) {
+}
+
+// next returns the order to hand out now, or when to ask again; zero: never.
+func (s *source) next(now time.Time) (n int, at time.Time) {
+	soonest := func(t time.Time) {
+		if at.IsZero() || t.Before(at) {
+			at = t
+		}
+	}
+	if s.paused && now.Before(s.until) {
+		return -1, s.until
+	}
+	waiting, fresh := -1, -1
+	for i := range s.orders {
+		o := &s.orders[i]
+		switch {
+		case o.done:
+		case !o.begun && o.arrives.After(now):
+			soonest(o.arrives)
+		case !o.begun:
+			if fresh < 0 {
+				fresh = i
+			}
+		case o.due.After(now):
+			soonest(o.due)
+		case waiting < 0 || o.due.Before(s.orders[waiting].due):
+			waiting = i
+		}
+	}
+	if waiting < 0 || (s.paused && s.waited && fresh >= 0) {
+		s.waited = false
+		return fresh, at
+	}
+	s.waited = true
+	return waiting, at
+}
+
+// run lets a process work on the orders until a time, or until all are done.
+func (s *source) run(t require.TestingT, p *processor, until time.Time) {
+	for {
+		now := time.Now()
+		if !now.Before(s.commitAt) {
+			s.committed = slices.Clone(s.orders)
+			s.commitAt = now.Add(500 * time.Millisecond)
+		}
+		if !now.Before(until) {
+			return
+		}
+		n, at := s.next(now)
+		if n < 0 {
+			if at.IsZero() || at.After(until) {
+				at = until
+			}
+			time.Sleep(time.Until(minTime(at, s.commitAt)))
+			continue
+		}
+		s.orders[n].begun = true
+		o := &one{Context: context.Background(), src: s, n: n}
+		msg := service.NewMessageWithContext(o, fmt.Appendf(nil, "%d", n))
+		msg.MetaSetMut("kafka_topic", "orders")
+		msg.MetaSetMut("kafka_partition", 0)
+		msg.MetaSetMut("kafka_offset", n)
+		_, err := p.Process(context.Background(), msg)
+		require.LessOrEqual(t, len(s.orders[n].hist.Attempts), 4)
+		if !o.due.IsZero() {
+			require.NoError(t, err)
+			s.orders[n].due = o.due
+			continue
+		}
+		s.orders[n].done, s.orders[n].dead, s.orders[n].ended = true, err != nil, time.Now()
+	}
+}
+
+// kill is kill -9: what was not committed is gone.
+func (s *source) kill() {
+	s.orders = slices.Clone(s.committed)
+	s.paused, s.waited = false, false
+}
+
+func (s *source) dead() (dead []int) {
+	for n, o := range s.orders {
+		if o.dead {
+			dead = append(dead, n)
+		}
+	}
+	return dead
+}
+
+// findings are what was found wrong in a bubble, where rapid cannot be told.
+type findings []string
+
+func (f *findings) Errorf(format string, args ...any) { *f = append(*f, fmt.Sprintf(format, args...)) }
+
+func (f findings) tell(r *rapid.T) {
+	if len(f) > 0 {
+		r.Fatalf("%d findings, the first: %s", len(f), f[0])
+	}
+}
+
+func minTime(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
+}
+
+const withBreaker = "breaker: {failure_ratio: 0.95}\n"
+
+// service that is away for a time, and orders that always fail.
+type flaky struct {
+	from, to time.Time
+	sticky   map[string]bool
+	takes    time.Duration
+	mu       sync.Mutex
+	tries    map[string][]time.Time
+}
+
+func (f *flaky) call(_ context.Context, m *service.Message) (service.MessageBatch, error) {
+	id, _ := m.AsBytes()
+	begun := time.Now()
+	f.mu.Lock()
+	f.tries[string(id)] = append(f.tries[string(id)], begun)
+	f.mu.Unlock()
+	time.Sleep(f.takes)
+	if f.sticky[string(id)] {
+		return nil, errBusy
+	}
+	if !begun.Before(f.from) && begun.Before(f.to) {
+		return nil, failure.NewTransient("unavailable", errors.New("stock service is away"))
+	}
+	return service.MessageBatch{m}, nil
+}
+
+// starter returns what starts a process, as often as wanted.
+func starter(t *testing.T, f *flaky) func() *processor {
+	yaml := withBreaker + "processors: [" + child(t, f.call) + "]"
+	return func() *processor { return build(t, yaml) }
+}
+
+// An outage at any time, orders that arrive in any pattern with at most half a second between two,
+// and a process that is restarted or killed at any time: no order dies but those that fail for
+// ever, and soon after the outage all is done.
+func TestAnOutageKillsNoOrder(t *testing.T) {
+	rapid.Check(t, func(r *rapid.T) {
+		from := rapid.IntRange(0, 20_000).Draw(r, "outage begins, ms")
+		length := rapid.IntRange(0, 40_000).Draw(r, "outage lasts, ms")
+		end := from + length
+		longest := rapid.SampledFrom([]int{50, 200, 500}).Draw(r, "longest gap, ms")
+		shortest := rapid.SampledFrom([]int{longest / 4, longest}).Draw(r, "shortest gap, ms")
+		rnd := rand.New(rand.NewPCG(rapid.Uint64().Draw(r, "seed of the gaps"), 0))
+		var arrivals []int
+		for at := rnd.IntN(500); at < end+30_000; at += shortest + rnd.IntN(longest-shortest+1) {
+			arrivals = append(arrivals, at)
+		}
+		// Orders that fail for ever are spread: those that die are no more than they are in the
+		// classic run, and not all of what is left at the end.
+		every := rapid.SampledFrom([]int{0, 5, 7, 20}).Draw(r, "every so-manieth order fails for ever")
+		takes := time.Duration(rapid.IntRange(0, 5).Draw(r, "attempt takes, ms")) * time.Millisecond
+		restarts := rapid.SliceOfN(rapid.IntRange(0, end+5000), 0, 4).Draw(r, "restarts, ms")
+		slices.Sort(restarts)
+		kill := rapid.SliceOfN(rapid.Bool(), 4, 4).Draw(r, "whether they are kill -9")
+
+		var wrong findings
+		synctest.Test(t, func(t *testing.T) {
+			zero := time.Now()
+			ms := func(n int) time.Time { return zero.Add(time.Duration(n) * time.Millisecond) }
+			f := &flaky{from: ms(from), to: ms(end), takes: takes, sticky: map[string]bool{}, tries: map[string][]time.Time{}}
+			s := &source{commitAt: zero}
+			var want []int
+			for n, at := range arrivals {
+				s.orders = append(s.orders, held{arrives: ms(at)})
+				if every > 0 && n%every == every-1 {
+					f.sticky[fmt.Sprint(n)] = true
+					want = append(want, n)
+				}
+			}
+			start := starter(t, f)
+			p := start()
+			for i, at := range restarts {
+				s.run(t, p, ms(at))
+				if kill[i] {
+					s.kill()
+				}
+				s.paused = false
+				p = start()
+			}
+			s.run(t, p, ms(end+30_000+20_000))
+			assert.Equal(&wrong, want, s.dead(), "dead letters")
+			for n, o := range s.orders {
+				assert.True(&wrong, o.done, "order %d", n)
+				if !o.dead && o.arrives.Before(ms(end)) {
+					work := takes * time.Duration(len(arrivals)) // there is one thread here
+					assert.Less(&wrong, o.ended.Sub(ms(end)), 7*time.Second+work, "order %d was done late", n)
+				}
+				if o.dead {
+					assert.Len(&wrong, o.hist.Attempts, 4)
+				}
+			}
+		})
+		wrong.tell(r)
+	})
+}
+
+// Without an outage nothing is held: not at the end of a run, when only orders that fail are
+// left, and not after a restart at that time.
+func TestOrdersThatFailForEverAreNoOutage(t *testing.T) {
+	rapid.Check(t, func(r *rapid.T) {
+		gap := rapid.SampledFrom([]int{0, 1, 150, 500}).Draw(r, "gap, ms")
+		share := rapid.SampledFrom([]int{10, 7, 4, 3, 2}).Draw(r, "one of so many fails")
+		restart := rapid.IntRange(0, 60_000).Draw(r, "restart, ms")
+		kill := rapid.Bool().Draw(r, "killed")
+		var wrong findings
+		synctest.Test(t, func(t *testing.T) {
+			zero := time.Now()
+			f := &flaky{sticky: map[string]bool{}, tries: map[string][]time.Time{}}
+			s := &source{commitAt: zero}
+			var want []int
+			for n := range 100 {
+				s.orders = append(s.orders, held{arrives: zero.Add(time.Duration(n*gap) * time.Millisecond)})
+				if n%share == 0 {
+					f.sticky[fmt.Sprint(n)] = true
+					want = append(want, n)
+				}
+			}
+			start := starter(t, f)
+			p := start()
+			s.run(t, p, zero.Add(time.Duration(restart)*time.Millisecond))
+			if kill {
+				s.kill()
+			}
+			s.paused = false
+			p = start()
+			s.run(t, p, zero.Add(2*time.Minute))
+			assert.Equal(&wrong, want, s.dead())
+			assert.False(&wrong, p.outage.breaker.Open())
+			for n, o := range s.orders {
+				assert.True(&wrong, o.done)
+				if o.dead {
+					at := f.tries[fmt.Sprint(n)]
+					assert.Less(&wrong, at[len(at)-1].Sub(at[0]), 21*time.Second, "the last retry of order %d", n)
+				}
+			}
+		})
+		wrong.tell(r)
+	})
+}
+
+func TestInPlaceMessagesWaitUntilTheOutageIsOver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		zero := time.Now()
+		f := &flaky{from: zero, to: zero.Add(30 * time.Second), tries: map[string][]time.Time{}}
+		p := starter(t, f)()
+		var wg sync.WaitGroup
+		for n := range 100 { // 32 would do as threads; here each message has its own
+			wg.Go(func() {
+				time.Sleep(time.Duration(n) * 250 * time.Millisecond)
+				out, err := p.Process(t.Context(), service.NewMessage(fmt.Appendf(nil, "%d", n)))
+				require.NoError(t, err)
+				require.Len(t, out, 1)
+				require.Less(t, time.Since(f.to), 5*time.Second)
+			})
+		}
+		wg.Wait()
+		require.Zero(t, p.report.exhausted.Load())
+		total := 0
+		for _, at := range f.tries {
+			total += len(at)
+		}
+		require.Less(t, total, 200, "each order once that passes, 12 that opened it and their retries, and a probe a second")
+		require.False(t, p.outage.breaker.Open())
+	})
+}
+
+func TestAHeldMessageLeavesAtOnceWhenTheContextEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &flaky{from: time.Now(), to: time.Now().Add(time.Hour), tries: map[string][]time.Time{}}
+		p := build(t, "breaker: {failure_ratio: 1, min_orders: 1, probe_interval: 1h}\nprocessors: ["+child(t, f.call)+"]")
+		ctx, cancel := context.WithCancel(t.Context())
+		start := time.Now()
+		time.AfterFunc(time.Second, cancel)
+		out, err := p.Process(ctx, service.NewMessage([]byte("a")))
+		require.Empty(t, out)
+		require.Equal(t, context.Canceled, err)
+		require.Equal(t, time.Second, time.Since(start))
+		require.Len(t, f.tries["a"], 1)
+	})
+}
+
+func TestWrongBreakerConfigurationNamesTheField(t *testing.T) {
+	ok := "processors: [{mapping: root = this}]\n"
+	for yaml, want := range map[string]string{
+		"failure_ratio: 1.5":    "field breaker.failure_ratio: 1.5: want a number from 0 to 1",
+		"failure_ratio: -0.1":   "field breaker.failure_ratio: -0.1: want a number from 0 to 1",
+		"failure_ratio: .nan":   "field breaker.failure_ratio: NaN: want a number from 0 to 1",
+		"window: soon":          `field breaker.window: "soon": want a duration above 0, such as 500ms or 2s`,
+		"window: 0s":            `field breaker.window: "0s": want a duration above 0, such as 500ms or 2s`,
+		"probe_interval: -1s":   `field breaker.probe_interval: "-1s": want a duration above 0, such as 500ms or 2s`,
+		"min_orders: 0":         "field breaker.min_orders: 0: want a number of at least 1",
+		"failure_ratio: mostly": "failure_ratio",
+	} {
+		conf, err := spec().ParseYAML(ok+"breaker: {"+yaml+"}", service.GlobalEnvironment())
+		if err == nil {
+			_, err = fromParsed(conf, service.MockResources(), &summary.Report{})
+		}
+		require.ErrorContains(t, err, want)
+	}
+}
+
+func TestWithoutARatioThereIsNoBreaker(t *testing.T) {
+	require.Nil(t, build(t, "processors: ["+child(t, emit)+"]").outage)
+	require.NotNil(t, build(t, withBreaker+"processors: ["+child(t, emit)+"]").outage)
+}
