@@ -71,7 +71,9 @@ A failure whose class is permanent is not retried. A failure of a stock processo
 
 A message that arrives with an error that is already final, that is permanent, interrupted, or of another `+"`backoff_retry`"+`, is not tried but passed on as it is. Any other error is cleared.
 
-With the input `+"`kafka_transactional`"+` a waiting message is written to the state topic and handed out again when it is due: it holds up no other, and a restart goes on counting where it was. With other inputs the wait takes place in the pipeline thread. So that waiting messages delay no others, give the pipeline more threads than messages wait at a time. At shutdown a wait goes on until the host's shutdown_timeout nears, then ends at once: the message is not acknowledged, and the input delivers it again after the restart.`).
+With the input `+"`kafka_transactional`"+` a waiting message is written to the state topic and handed out again when it is due: it holds up no other, and a restart goes on counting where it was. With other inputs the wait takes place in the pipeline thread. So that waiting messages delay no others, give the pipeline more threads than messages wait at a time. At shutdown a wait goes on until the host's shutdown_timeout nears, then ends at once: the message is not acknowledged, and the input delivers it again after the restart.
+
+With a `+"`breaker`"+`, messages are held while nearly all of them fail for transient reasons. One at a time is tried then, as a probe, which uses up no retry; when three in a row have passed, all go on.`).
 		Fields(
 			service.NewStringListField(fieldDelays).
 				Description("How long to wait before each retry, measured from the failure before. There are as many retries as delays. Not together with the five fields below.").

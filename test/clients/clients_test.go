@@ -192,7 +192,7 @@ func TestAStopInTheMiddleOfAWaitLosesNothing(t *testing.T) {
 }
 
 func stopInTheMiddle(t *testing.T, pipeline string) {
-	s := newSystem(t, pipeline, map[string]string{"FAILURE_RATE": "1", "FAILURE_MODE": "sticky"})
+	s := newSystem(t, pipeline, map[string]string{"FAILURE_RATE": "1", "FAILURE_MODE": "sticky", "BREAKER_RATIO": "0"})
 	consumer := s.run(pipeline)
 	s.produce("orders", "--count", "20")
 

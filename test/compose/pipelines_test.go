@@ -36,6 +36,7 @@ var contract = map[string]bool{
 	"FAILURE_RATE":        false,
 	"FAILURE_MODE":        false,
 	"FAILURE_SEED":        false,
+	"BREAKER_RATIO":       false,
 	"COMMIT_INTERVAL":     false,
 	"SESSION_TIMEOUT":     false,
 	"ORDER_COUNT":         false,

@@ -213,7 +213,7 @@ func TestInstancesJoinAndLeave(t *testing.T) {
 
 func TestAStopWithManyOrdersWaiting(t *testing.T) {
 	r := newRun(t, 1)
-	r.env["FAILURE_RATE"] = "1"
+	r.env["FAILURE_RATE"], r.env["BREAKER_RATIO"] = "1", "0"
 	first := r.instance("")
 	sent := r.stream(1000, 200*time.Millisecond)
 	require.NoError(t, <-sent)

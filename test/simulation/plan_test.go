@@ -28,6 +28,7 @@ type plan struct {
 	commitInterval  time.Duration
 	nacks           bool // the pipeline has an output that can reject
 	lateDLQ         bool
+	away            *outage // of what orders are validated by; nil: none
 	events          []event
 
 	log io.Writer
@@ -89,8 +90,12 @@ func newPlan(seed uint64) *plan {
 	if p.lateDLQ {
 		p.add(time.Duration(rnd.Int64N(int64(faulty))), "the dead-letter topic is created", func(w *world) { w.createTopic(topicDLQ, nil) })
 	}
-	slices.SortStableFunc(p.events, func(a, b event) int { return int(a.at - b.at) })
+	p.sort()
 	return p
+}
+
+func (p *plan) sort() {
+	slices.SortStableFunc(p.events, func(a, b event) int { return int(a.at - b.at) })
 }
 
 func (p *plan) add(at time.Duration, what string, do func(*world)) {

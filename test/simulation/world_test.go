@@ -215,6 +215,9 @@ func (w *world) config(slot int) string {
 	if w.plan.nacks {
 		c["output"] = map[string]any{"moody": map[string]any{"output": c["output"]}}
 	}
+	if w.plan.away != nil {
+		w.plan.away.insert(c)
+	}
 	out, err := yaml.Marshal(c)
 	require.NoError(w.t, err)
 	return string(out)
@@ -230,6 +233,9 @@ func (w *world) start(slot int) *instance {
 	require.NoError(w.t, kafkatransactional.Register(env, kgo.Dialer(i.net.dial), kgo.ClientID(i.id)))
 	if w.plan.nacks {
 		require.NoError(w.t, env.RegisterBatchOutput("moody", service.NewConfigSpec().Field(service.NewOutputField("output")), w.newMoody))
+	}
+	if w.plan.away != nil {
+		require.NoError(w.t, w.plan.away.register(env))
 	}
 	b := env.NewStreamBuilder()
 	b.SetLogger(slog.New(slog.NewTextHandler(w.plan.log, &slog.HandlerOptions{Level: slog.LevelDebug})).With("instance", i.id))

@@ -131,6 +131,7 @@ func (s *session) environment(name string) []string {
 		"FAILURE_RATE=" + strconv.FormatFloat(s.options.FailureRate, 'f', -1, 64),
 		"FAILURE_MODE=" + s.options.FailureMode,
 		"FAILURE_SEED=" + strconv.FormatInt(s.options.Seed, 10),
+		"BREAKER_RATIO=0", // each order comes to its end, also with a rate of 1
 		"HTTP_ADDRESS=" + s.address[name],
 		"LOG_LEVEL=INFO",
 	}
