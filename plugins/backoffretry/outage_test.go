@@ -276,6 +276,52 @@ func TestAnOutageKillsNoOrder(t *testing.T) {
 	})
 }
 
+// No new orders come any more, so that nothing but the orders that were held can tell whoever
+// takes over that there is an outage.
+func TestAnOutageIsKnownToTheNextProcess(t *testing.T) {
+	for _, name := range []string{"a restart", "a kill -9", "another instance, which is idle"} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				zero := time.Now()
+				f := &flaky{from: zero.Add(5 * time.Second), to: zero.Add(45 * time.Second), tries: map[string][]time.Time{}}
+				start := starter(t, f)
+				p, next := start(), start()
+				_, err := next.Process(t.Context(), service.NewMessage([]byte("elsewhere")))
+				require.NoError(t, err)
+				s := &source{commitAt: zero}
+				for at := time.Duration(0); at < 15*time.Second; at += 500 * time.Millisecond {
+					s.orders = append(s.orders, held{arrives: zero.Add(at)})
+				}
+				for _, at := range []time.Duration{20 * time.Second, 30 * time.Second} {
+					s.run(t, p, zero.Add(at))
+					switch name {
+					case "a kill -9":
+						s.kill()
+						fallthrough
+					case "a restart":
+						next = start()
+					}
+					s.paused = false
+					p, next = next, p
+				}
+				s.run(t, p, zero.Add(60*time.Second))
+				require.Empty(t, s.dead())
+				tries := 0
+				for n, o := range s.orders {
+					require.True(t, o.done)
+					require.Less(t, o.ended.Sub(f.to), 5*time.Second)
+					for _, at := range f.tries[fmt.Sprint(n)] {
+						if at.After(zero.Add(20*time.Second)) && at.Before(f.to) {
+							tries++
+						}
+					}
+				}
+				require.LessOrEqual(t, tries, 28, "a probe a second, and one more when a process begins")
+			})
+		})
+	}
+}
+
 // Without an outage nothing is held: not at the end of a run, when only orders that fail are
 // left, and not after a restart at that time.
 func TestOrdersThatFailForEverAreNoOutage(t *testing.T) {
