@@ -29,14 +29,20 @@
 package breaker
 
 import (
+	"math/bits"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 )
 
-// enough is how many probes in a row have to pass: in a partial outage one may by luck.
-const enough = 3
+// The breaker closes when enough of the last probes have passed. One alone may pass by luck in a
+// partial outage. But they need not pass in a row: probes are waiting orders and new ones in turn,
+// and of those that wait none may be left but orders that fail for ever.
+const (
+	enough = 3
+	last   = 1<<6 - 1 // six, as a mask
+)
 
 // Config says when a breaker opens.
 type Config struct {
@@ -84,7 +90,7 @@ type Breaker struct {
 	sound   bool
 	probing bool
 	next    time.Time // of the next probe
-	streak  int       // probes that have passed, in a row
+	probes  uint      // a bit for each of the last probes, 1 if it passed
 }
 
 // New makes a closed breaker.
@@ -144,7 +150,7 @@ func (b *Breaker) Passed(now time.Time) (closed bool, after time.Duration) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.probing, b.next = false, now
-	if b.streak++; b.streak < enough || !b.open.Load() {
+	if b.probes = b.probes<<1 | 1; bits.OnesCount(b.probes&last) < enough || !b.open.Load() {
 		return false, 0
 	}
 	b.open.Store(false)
@@ -184,7 +190,7 @@ func (b *Breaker) Failed(now time.Time, probe, first bool, code, text string) (v
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if probe {
-		b.probing, b.streak, b.next = false, 0, now.Add(b.conf.Probe)
+		b.probing, b.probes, b.next = false, b.probes<<1, now.Add(b.conf.Probe)
 	}
 	if b.open.Load() {
 		b.reason.Text = text
@@ -211,7 +217,7 @@ func (b *Breaker) Failed(now time.Time, probe, first bool, code, text string) (v
 
 // trip opens the breaker. b.mu must be held.
 func (b *Breaker) trip(now time.Time, why Reason) {
-	b.reason, b.since, b.streak, b.probing = why, now, 0, false
+	b.reason, b.since, b.probes, b.probing = why, now, 0, false
 	b.next = now.Add(b.conf.Probe)
 	b.open.Store(true)
 }

@@ -137,19 +137,25 @@ func TestProbes(t *testing.T) {
 	probe, _ = b.Admit(at(9.7))
 	require.True(t, probe)
 	b.Undone(at(9.75))
-	probe, _ = b.Admit(at(9.75))
-	require.True(t, probe, "one that told nothing costs no time")
-	b.Failed(at(9.8), true, false, "away", "") // a third that fails begins the row anew
-	for _, seconds := range []float64{10.8, 10.9} {
+	for i := range 4 { // after two that passed
+		now := at(9.75 + float64(i))
+		probe, _ = b.Admit(now)
+		require.True(t, probe, "one that told nothing costs no time, one that failed a second")
+		b.Failed(now, true, false, "away", "")
+	}
+	for _, seconds := range []float64{13.75, 13.9} { // 2 of the last 6, since the first two are too long ago
 		closed, _ := pass(seconds)
 		require.False(t, closed)
 	}
-	closed, after := pass(11)
-	require.True(t, closed)
-	require.Equal(t, 5600*time.Millisecond, after)
+	probe, _ = b.Admit(at(14))
+	require.True(t, probe)
+	b.Failed(at(14), true, false, "away", "")
+	closed, after := pass(15)
+	require.True(t, closed, "3 of the last 6, not in a row")
+	require.Equal(t, 9600*time.Millisecond, after)
 	require.False(t, b.Open())
 
-	v, _ = b.Failed(at(11.2), false, true, "away", "")
+	v, _ = b.Failed(at(15.2), false, true, "away", "")
 	require.Equal(t, Own, v, "what was before is forgotten")
 }
 

@@ -117,19 +117,23 @@ func positive(conf *service.ParsedConfig, field string) (time.Duration, error) {
 	return d, nil
 }
 
+// recall tells whether a message with this history comes back from being held, and takes that for
+// an outage if the breaker knows nothing better.
+func (o *outage) recall(h session.History) (held bool) {
+	if o == nil || h.Held.IsZero() {
+		return false
+	}
+	if o.breaker.Recall(h.Held, time.Now(), h.Code, h.Text) {
+		o.opened()
+	}
+	return true
+}
+
 // await returns when a message, tried so often, may be tried again. One that has left will be
-// handed out again. held tells that it was held in place before.
+// handed out again. held tells that it comes back from being held.
 func (o *outage) await(ctx context.Context, order session.Order, tried int, held bool) (t turn, left bool, err error) {
 	if o == nil {
 		return turn{}, false, nil
-	}
-	if order != nil {
-		if h := order.History(); !h.Held.IsZero() {
-			held = true
-			if o.breaker.Recall(h.Held, time.Now(), h.Code, h.Text) {
-				o.opened()
-			}
-		}
 	}
 	for o.breaker.Open() {
 		probe, again := o.breaker.Admit(time.Now())

@@ -73,7 +73,7 @@ A message that arrives with an error that is already final, that is permanent, i
 
 With the input `+"`kafka_transactional`"+` a waiting message is written to the state topic and handed out again when it is due: it holds up no other, and a restart goes on counting where it was. With other inputs the wait takes place in the pipeline thread. So that waiting messages delay no others, give the pipeline more threads than messages wait at a time. At shutdown a wait goes on until the host's shutdown_timeout nears, then ends at once: the message is not acknowledged, and the input delivers it again after the restart.
 
-With a `+"`breaker`"+`, messages are held while nearly all of them fail for transient reasons. One at a time is tried then, as a probe, which uses up no retry; when three in a row have passed, all go on.`).
+With a `+"`breaker`"+`, messages are held while nearly all of them fail for transient reasons. One at a time is tried then, as a probe, which uses up no retry; when three of six have passed, all go on.`).
 		Fields(
 			service.NewStringListField(fieldDelays).
 				Description("How long to wait before each retry, measured from the failure before. There are as many retries as delays. Not together with the five fields below.").
@@ -254,15 +254,16 @@ func (p *processor) Process(ctx context.Context, msg *service.Message) (service.
 		return nil, err
 	}
 	var failedAt []time.Time
+	var h session.History
 	if order != nil {
-		h := order.History()
+		h = order.History()
 		failedAt = slices.Clone(h.Attempts)
 		// Nobody took its dead letter, so that it was handed out again: it is not tried again.
 		if verdict, cause := p.policy.past(h); verdict != again {
 			return nil, final(verdict, cause, failedAt, h.Stage)
 		}
 	}
-	for held := false; ; {
+	for held := p.outage.recall(h); ; {
 		attempt := len(failedAt) + 1
 		turn, left, err := p.outage.await(ctx, order, len(failedAt), held)
 		if err != nil || left {
