@@ -164,11 +164,19 @@ func (o *outage) hold(ctx context.Context, order session.Order, again time.Time)
 	}
 	order.SetHistory(h)
 	order.Wait(now) // the session's pause keeps it; after that, who has waited longest goes first
+	o.pause(order, again)
+	return true, nil
+}
+
+// pause lets the session of an order hand out one order, no sooner than again.
+func (o *outage) pause(order session.Order, again time.Time) {
+	if order == nil {
+		return
+	}
 	order.Session().Pause(again)
 	if !o.breaker.Open() { // since a moment ago: nobody else would end the pause
 		order.Session().Resume()
 	}
-	return true, nil
 }
 
 // passed takes a success.
@@ -178,18 +186,13 @@ func (o *outage) passed(t turn, order session.Order) {
 	case t.first:
 		o.breaker.Counted()
 	case t.probe:
-		closed, after := o.breaker.Passed(time.Now())
-		switch {
-		case closed:
+		now := time.Now()
+		if closed, after := o.breaker.Passed(now); closed {
 			o.openGauge.Set(0)
 			o.sinceGauge.Set(0)
 			o.log.Infof("The outage is over after %v: the orders that were held go on", after.Round(time.Millisecond))
-			if order != nil {
-				order.Session().Resume()
-			}
-		case order != nil:
-			order.Session().Pause(time.Now())
 		}
+		o.pause(order, now) // or ends the pause
 	}
 }
 
@@ -200,9 +203,7 @@ func (o *outage) undone(t turn, order session.Order) {
 	}
 	now := time.Now()
 	o.breaker.Undone(now)
-	if order != nil {
-		order.Session().Pause(now)
-	}
+	o.pause(order, now)
 }
 
 // failed decides on an attempt that failed at now. It returns true if the attempt shall not count,
