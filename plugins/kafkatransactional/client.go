@@ -68,8 +68,9 @@ type client struct {
 	closed     bool
 	aborts     int // in a row
 	pausing    pausing
-	// fresh tells that partitions were assigned for which the group had committed nothing. Where
-	// to begin with them is committed at once: a restart would decide anew otherwise.
+	// fresh tells that what a restart would decide anew has to be committed at once: where to
+	// begin with partitions for which the group had committed nothing, and that keys which were
+	// blocked are not any more.
 	fresh bool
 }
 
@@ -290,6 +291,10 @@ func (c *client) hand(b *batch) error {
 // poll hands out up to most new records. It returns nothing when until has passed or it was woken.
 func (c *client) poll(ctx context.Context, until time.Time, most int) (*batch, error) {
 	c.mu.Lock()
+	if c.makeRoom() {
+		c.mu.Unlock()
+		return nil, nil // what was held is due
+	}
 	room := c.conf.maxWaiting - c.waitingLocked() - c.inFlightLocked()
 	if room <= 0 {
 		c.met.paused.Set(1)

@@ -53,7 +53,11 @@ func (c *client) resolve(o *order) error {
 		return nil
 	}
 	p.end(o.rec.Offset)
-	p.release(o.rec)
+	if o.deadLettered && p.ordering.holdKeys {
+		p.block(o.rec, time.Now())
+	} else {
+		p.release(o.rec)
+	}
 	if o.produced == 0 {
 		p.ledger.Dropped++
 		p.ledgerDirty = true
@@ -185,12 +189,15 @@ func (c *client) isDoomed() bool {
 // observe sets the gauges. c.mu must be held.
 func (c *client) observe() {
 	var oldest time.Time
+	blocked := 0
 	for _, p := range c.parts {
+		blocked += len(p.blocks)
 		if at, ok := p.nextDue(); ok {
 			oldest = earlier(oldest, at)
 		}
 	}
 	c.met.waiting.Set(int64(c.waitingLocked()))
+	c.met.blocked.Set(int64(blocked))
 	var late float64
 	if !oldest.IsZero() {
 		late = max(0, time.Since(oldest).Seconds())

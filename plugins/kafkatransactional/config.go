@@ -37,10 +37,14 @@ const (
 	fieldMetadataMaxAge     = "metadata_max_age"
 	fieldFetchMaxBytes      = "fetch_max_bytes"
 	fieldOrdering           = "ordering"
+	fieldOnDeadLetter       = "on_dead_letter"
 
 	startEarliest  = "earliest"
 	startLatest    = "latest"
 	startCommitted = "committed"
+
+	deadLetterContinue = "continue"
+	deadLetterHoldKey  = "hold_key"
 )
 
 func inputSpec() *service.ConfigSpec {
@@ -79,6 +83,11 @@ func inputSpec() *service.ConfigSpec {
 			orderingPartition: "Later messages of the same partition wait behind it, so at most one message of a partition is in the pipeline at a time.",
 		}).Description("Which messages may not overtake one that waits for a retry.").
 			Default(orderingNone)).
+		Field(service.NewStringAnnotatedEnumField(fieldOnDeadLetter, map[string]string{
+			deadLetterContinue: "They go on. At a start it also releases the keys that `hold_key` has blocked before.",
+			deadLetterHoldKey:  "They wait in the state topic until the dead letter was sent again (with the headers `dlq_id` and `dlq_redrives` that a redrive sets, to the partition it came from) and ended well, which is to be processed, or dropped by the pipeline. Then they go on in their order. If it dies again they go on waiting. Only with `ordering: key`; messages without a key are not held. Blocked keys and the messages they hold may take half of `max_waiting`; beyond that the keys that take the most are given up, which is logged and counted: their messages go on.",
+		}).Description("What happens to later messages of a key of which one ended as a dead letter.").
+			Default(deadLetterContinue)).
 		Field(service.NewIntField(fieldBatchSize).
 			Description("The most messages in a batch.").
 			Default(1000).Advanced()).
@@ -131,7 +140,7 @@ type config struct {
 	stateTopic         string
 	instanceID         string
 	startOffset        string
-	ordering           string
+	ordering           ordering
 	commitInterval     time.Duration
 	transactionTimeout time.Duration
 	sessionTimeout     time.Duration
@@ -175,7 +184,8 @@ func parseConfig(pc *service.ParsedConfig) (*config, error) {
 	c.clientID = f.optional(fieldClientID)
 	c.instanceID = f.optional(fieldInstanceID)
 	c.startOffset = f.optional(fieldStartOffset)
-	c.ordering = f.text(fieldOrdering)
+	c.ordering.by = f.text(fieldOrdering)
+	c.ordering.holdKeys = f.text(fieldOnDeadLetter) == deadLetterHoldKey
 	c.commitInterval = f.duration(fieldCommitInterval, 10*time.Millisecond, time.Minute)
 	c.transactionTimeout = f.duration(fieldTransactionTimeout, time.Second, 15*time.Minute)
 	c.sessionTimeout = f.duration(fieldSessionTimeout, time.Second, 30*time.Minute)
@@ -191,6 +201,9 @@ func parseConfig(pc *service.ParsedConfig) (*config, error) {
 	}
 	if c.transactionTimeout <= c.commitInterval {
 		return nil, fmt.Errorf("field %s: %s is too short: it must be longer than %s, which is %s", fieldTransactionTimeout, c.transactionTimeout, fieldCommitInterval, c.commitInterval)
+	}
+	if c.ordering.holdKeys && c.ordering.by != orderingKey {
+		return nil, fmt.Errorf("field %s: %s needs %s: %s, not %s", fieldOnDeadLetter, deadLetterHoldKey, fieldOrdering, orderingKey, c.ordering.by)
 	}
 	if 3*c.heartbeatInterval > c.sessionTimeout {
 		// Whoever shortens the session means the heartbeats too.

@@ -5,9 +5,9 @@
 //
 // The input is read by one goroutine, its batches are acknowledged by many; outputs may write
 // from many. The idea is in partition.go (what one source partition's state is) and client.go
-// (the loop: what is handed out and when); commit.go, abort.go and group.go end transactions,
-// pause.go slows the loop down, restore.go and leftovers.go begin a partition's life here, stored.go
-// has the format of the state topic.
+// (the loop: what is handed out and when); queues.go and blocked.go keep the order of keys,
+// commit.go, abort.go and group.go end transactions, pause.go slows the loop down, restore.go and
+// leftovers.go begin a partition's life here, stored.go has the format of the state topic.
 package kafkatransactional
 
 import (

@@ -6,6 +6,8 @@ import "github.com/redpanda-data/benthos/v4/public/service"
 type instruments struct {
 	waiting   *service.MetricGauge
 	oldestDue *service.MetricGauge
+	blocked   *service.MetricGauge
+	givenUp   *service.MetricCounter
 	paused    *service.MetricGauge
 	committed *service.MetricCounter
 	aborted   *service.MetricCounter
@@ -20,6 +22,8 @@ func newInstruments(m *service.Metrics) *instruments {
 	return &instruments{
 		waiting:   m.NewGauge(prefix + "waiting"),
 		oldestDue: m.NewGauge(prefix + "oldest_overdue_seconds"),
+		blocked:   m.NewGauge(prefix + "blocked_keys"),
+		givenUp:   m.NewCounter(prefix + "blocked_keys_given_up_total"),
 		paused:    m.NewGauge(prefix + "fetch_paused"),
 		committed: m.NewCounter(prefix + "committed_total"),
 		aborted:   m.NewCounter(prefix + "aborted_total"),

@@ -4,20 +4,11 @@ import (
 	"container/heap"
 	"encoding/json"
 	"fmt"
-	"maps"
-	"slices"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/orderflow/orderflow/internal/session"
-)
-
-// What may not overtake what.
-const (
-	orderingNone      = "none"
-	orderingKey       = "key"
-	orderingPartition = "partition"
 )
 
 // topicPartition names a source partition.
@@ -38,13 +29,15 @@ type partition struct {
 	names   names
 	waiting map[int64]*waiting
 	due     dueHeap
-	// ordering says which orders must not overtake each other; queues holds, for each key that
-	// has an order in flight or waiting, those that came after it. They are in waiting too, but
-	// not in due.
-	ordering string
-	queues   map[string][]*waiting
-	// written names the waiting orders whose record in the state topic is out of date.
+	// ordering says which orders must not overtake each other, and queues has those that may
+	// not; blocks has the keys whose last order is a dead letter, if they are to wait for it.
+	ordering ordering
+	queues   map[string]*queue
+	blocks   map[string]block
+	// written names the waiting orders whose record in the state topic is out of date, rewrite
+	// the blocked keys of which the same is true.
 	written     map[int64]struct{}
+	rewrite     map[string]struct{}
 	acc         map[accumulatorKey]*accumulator
 	ledger      Ledger
 	ledgerDirty bool
@@ -74,85 +67,19 @@ type accumulator struct {
 	dirty bool
 }
 
-func newPartition(tp topicPartition, ledger Ledger, ordering string) *partition {
+func newPartition(tp topicPartition, ledger Ledger, ordering ordering) *partition {
 	return &partition{
 		topicPartition: tp,
 		names:          names{topic: tp.topic, partition: int(tp.partition)},
 		ordering:       ordering,
-		queues:         map[string][]*waiting{},
+		queues:         map[string]*queue{},
+		blocks:         map[string]block{},
 		waiting:        map[int64]*waiting{},
 		written:        map[int64]struct{}{},
+		rewrite:        map[string]struct{}{},
 		acc:            map[accumulatorKey]*accumulator{},
 		ledger:         ledger,
 		ledgerDirty:    true,
-	}
-}
-
-// queue returns the name of the queue that an order stands in, if it stands in one. Records
-// without a key have no order among each other.
-func (p *partition) queue(rec *kgo.Record) (string, bool) {
-	switch p.ordering {
-	case orderingKey:
-		return string(rec.Key), rec.Key != nil
-	case orderingPartition:
-		return "", true
-	default:
-		return "", false
-	}
-}
-
-// admit tells whether a new order may go at once. If an earlier one of its queue is on its way
-// it waits behind it.
-func (p *partition) admit(rec *kgo.Record) bool {
-	name, ordered := p.queue(rec)
-	if !ordered {
-		return true
-	}
-	behind, busy := p.queues[name]
-	if !busy {
-		p.queues[name] = nil
-		return true
-	}
-	w := &waiting{rec: compact(rec), index: -1}
-	p.queues[name] = append(behind, w)
-	p.waiting[rec.Offset] = w
-	p.written[rec.Offset] = struct{}{}
-	return false
-}
-
-// release lets the next order of a queue go, after the one before it has got its outcome.
-func (p *partition) release(rec *kgo.Record) {
-	name, ordered := p.queue(rec)
-	if !ordered {
-		return
-	}
-	behind := p.queues[name]
-	if len(behind) == 0 {
-		delete(p.queues, name)
-		return
-	}
-	p.queues[name] = behind[1:]
-	heap.Push(&p.due, behind[0])
-}
-
-// arrange puts orders into queues again after a restore: the first of each is at its head.
-func (p *partition) arrange() {
-	if p.ordering == orderingNone {
-		return
-	}
-	for _, offset := range slices.Sorted(maps.Keys(p.waiting)) {
-		w := p.waiting[offset]
-		name, ordered := p.queue(w.rec)
-		if !ordered {
-			continue
-		}
-		behind, busy := p.queues[name]
-		if !busy {
-			p.queues[name] = nil
-			continue
-		}
-		heap.Remove(&p.due, w.index)
-		p.queues[name] = append(behind, w)
 	}
 }
 
@@ -251,6 +178,9 @@ func (p *partition) changes(maxBytes int, put func(key, value []byte)) error {
 		put(key, value)
 	}
 	clear(p.written)
+	if err := p.blockChanges(put); err != nil {
+		return err
+	}
 	for k, a := range p.acc {
 		if !a.dirty {
 			continue
@@ -290,6 +220,8 @@ func (p *partition) restore(k StateKey, value []byte) error {
 		}
 		p.waiting[k.Offset] = w
 		heap.Push(&p.due, w)
+	case KindBlocked:
+		return p.restoreBlock(k.Key, value)
 	case KindAggregate:
 		key := accumulatorKey{k.Name, k.Group}
 		if value == nil {

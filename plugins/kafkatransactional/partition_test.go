@@ -18,29 +18,32 @@ import (
 // transaction would leave behind. It hands out, waits, resolves, commits, aborts and crashes in
 // any interleaving, and checks the guarantees after each commit.
 type model struct {
-	ordering string
+	ordering ordering
 	client   client
 	now      time.Time
 
-	// The broker: what is committed.
+	// The broker: the topic of the orders, of which those that were redriven name what they
+	// mend, and what is committed.
+	end      int64
+	redriven map[int64]int64
 	state    map[string][]byte
 	next     int64
 	outcomes map[int64]int
 	attempts map[int64][]time.Time
-	sequence []int64 // offsets in the order in which they got their outcome
+	events   []event
 
 	// The open transaction.
 	part        *partition
 	polled      int64
 	inFlight    []*order
-	newOutcomes []int64
+	newEvents   []event
 	newAttempts map[int64][]time.Time
 }
 
 var delays = []time.Duration{time.Second, 2 * time.Second, 4 * time.Second}
 
-func newModel(ordering string) *model {
-	m := &model{ordering: ordering, now: time.Unix(1000, 0), state: map[string][]byte{}, outcomes: map[int64]int{}, attempts: map[int64][]time.Time{}}
+func newModel(ordering ordering) *model {
+	m := &model{ordering: ordering, now: time.Unix(1000, 0), redriven: map[int64]int64{}, state: map[string][]byte{}, outcomes: map[int64]int{}, attempts: map[int64][]time.Time{}}
 	m.restore()
 	return m
 }
@@ -57,13 +60,30 @@ func (m *model) restore() {
 			panic(err)
 		}
 	}
+	m.polled, m.inFlight, m.newEvents = m.next, nil, nil
 	m.part.arrange()
-	m.polled, m.inFlight, m.newOutcomes = m.next, nil, nil
+	if !m.ordering.holdKeys {
+		m.newEvents = []event{{all: true}}
+	}
 	m.newAttempts = maps.Clone(m.attempts)
 }
 
+// origin is the order that the one at offset was at first.
+func (m *model) origin(offset int64) int64 {
+	if first, ok := m.redriven[offset]; ok {
+		return first
+	}
+	return offset
+}
+
+// record is what the topic holds at an offset: an order of one of three keys.
 func (m *model) record(offset int64) *kgo.Record {
-	return &kgo.Record{Topic: "orders", Offset: offset, Key: fmt.Appendf(nil, "k%d", offset%3), Timestamp: time.UnixMilli(offset)}
+	first := m.origin(offset)
+	rec := &kgo.Record{Topic: "orders", Offset: offset, Key: fmt.Appendf(nil, "k%d", first%3), Timestamp: time.UnixMilli(offset)}
+	if first != offset {
+		rec.Headers = []kgo.RecordHeader{{Key: "dlq_id", Value: fmt.Appendf(nil, "orders/0/%d", first)}, {Key: "dlq_redrives", Value: []byte("1")}}
+	}
+	return rec
 }
 
 func (m *model) hand(rec *kgo.Record, h session.History) {
@@ -80,7 +100,7 @@ func (m *model) answer(o *order) {
 		panic(err)
 	}
 	if !o.wait {
-		m.newOutcomes = append(m.newOutcomes, o.rec.Offset)
+		m.newEvents = append(m.newEvents, event{offset: o.rec.Offset, dead: o.deadLettered, held: o.deadLettered && m.ordering.holdKeys})
 	}
 }
 
@@ -114,11 +134,13 @@ func (m *model) commit() {
 		panic(err)
 	}
 	m.next = m.polled
-	for _, offset := range m.newOutcomes {
-		m.outcomes[offset]++
-		m.sequence = append(m.sequence, offset)
+	for _, e := range m.newEvents {
+		if e.released == "" && !e.all {
+			m.outcomes[e.offset]++
+		}
 	}
-	m.newOutcomes = nil
+	m.events = append(m.events, m.newEvents...)
+	m.newEvents = nil
 	m.attempts = maps.Clone(m.newAttempts)
 }
 
@@ -167,19 +189,15 @@ func (m *model) check(t *rapid.T) {
 			}
 		}
 	}
-	last := map[string]int64{}
-	for _, offset := range m.sequence {
-		name, ordered := m.part.queue(m.record(offset))
-		if before, ok := last[name]; ordered && ok && before > offset {
-			t.Fatalf("order %d overtook order %d of %q", before, offset, name)
-		}
-		last[name] = offset
-	}
+	m.blocked(t)
 }
 
 func TestStateKeepsTheGuaranteesInAnyInterleaving(t *testing.T) {
-	for _, ordering := range []string{orderingNone, orderingKey, orderingPartition} {
-		t.Run(ordering, func(t *testing.T) {
+	for name, ordering := range map[string]ordering{
+		"none": {by: orderingNone}, "key": {by: orderingKey}, "partition": {by: orderingPartition},
+		"key, held": {by: orderingKey, holdKeys: true},
+	} {
+		t.Run(name, func(t *testing.T) {
 			rapid.Check(t, func(t *rapid.T) {
 				m := newModel(ordering)
 				t.Repeat(map[string]func(*rapid.T){
@@ -187,6 +205,7 @@ func TestStateKeepsTheGuaranteesInAnyInterleaving(t *testing.T) {
 						for range rapid.IntRange(1, 5).Draw(t, "records") {
 							rec := m.record(m.polled)
 							m.polled++
+							m.end = max(m.end, m.polled)
 							if m.part.admit(rec) {
 								m.hand(rec, session.History{})
 							}
@@ -230,6 +249,44 @@ func TestStateKeepsTheGuaranteesInAnyInterleaving(t *testing.T) {
 						m.restore()
 					},
 					"abort, crash or move": func(*rapid.T) { m.restore() },
+					"drain":                m.drain,
+					"redrive": func(t *rapid.T) {
+						var dead []int64
+						for _, e := range m.events {
+							if e.dead {
+								dead = append(dead, m.origin(e.offset))
+							}
+						}
+						if len(dead) == 0 {
+							t.Skip()
+						}
+						m.redriven[m.end] = rapid.SampledFrom(dead).Draw(t, "which")
+						m.end++
+					},
+					"give up": func(t *rapid.T) {
+						most := rapid.IntRange(0, 5).Draw(t, "most")
+						for _, k := range giveUp(map[topicPartition]*partition{m.part.topicPartition: m.part}, most) {
+							m.newEvents = append(m.newEvents, event{released: k.name})
+						}
+						taken, idle := 0, 0
+						for name := range m.part.blocks {
+							taken++
+							q := m.part.queues[name]
+							if q == nil || !q.busy {
+								idle++
+							}
+							if q != nil {
+								taken += len(q.behind)
+							}
+						}
+						if taken > most && idle > 0 {
+							t.Fatalf("blocked keys take %d of %d places", taken, most)
+						}
+					},
+					"change on_dead_letter": func(*rapid.T) {
+						m.ordering.holdKeys = m.ordering.by == orderingKey && !m.ordering.holdKeys
+						m.restore()
+					},
 				})
 			})
 		})
@@ -237,7 +294,7 @@ func TestStateKeepsTheGuaranteesInAnyInterleaving(t *testing.T) {
 }
 
 func TestStateOfAnotherGroupIsRefused(t *testing.T) {
-	p := newPartition(topicPartition{"orders", 3}, Ledger{Group: "mine"}, orderingNone)
+	p := newPartition(topicPartition{"orders", 3}, Ledger{Group: "mine"}, ordering{by: orderingNone})
 	err := p.restore(StateKey{Kind: KindLedger, Topic: "orders", Partition: 3}, []byte(`{"group":"theirs"}`))
 	require.EqualError(t, err, `state of orders/3 belongs to consumer group "theirs", not to "mine": give each group a state topic of its own`)
 }

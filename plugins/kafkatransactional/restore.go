@@ -129,8 +129,9 @@ func (c *client) restore(ctx context.Context, starts map[topicPartition]int64, o
 	}
 	former := map[Owner]bool{}
 	me := c.self()
+	released := false
 	for _, p := range parts {
-		p.arrange()
+		released = p.arrange() || released
 		former[p.ledger.Owner] = true
 		if p.ledger.Owner != me {
 			p.ledger.Owner, p.ledgerDirty = me, true
@@ -154,7 +155,9 @@ func (c *client) restore(ctx context.Context, starts map[topicPartition]int64, o
 		c.parts[tp] = p
 	}
 	c.epoch++
+	c.fresh = c.fresh || released
 	c.assigned = len(c.inFlight) > 0
+	c.observe()
 	c.signal()
 	return nil
 }

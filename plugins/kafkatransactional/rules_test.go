@@ -233,6 +233,8 @@ func TestConfigurationErrorsNameTheField(t *testing.T) {
 		{base + "commit_interval: 1ms", "field commit_interval: 1ms is out of range: from 10ms to 1m0s"},
 		{base + "commit_interval: 20s", "field transaction_timeout: 10s is too short: it must be longer than commit_interval, which is 20s"},
 		{base + "max_waiting: 0", "field max_waiting: 0 is out of range: from 1 to 100000000"},
+		{base + "on_dead_letter: hold_key", "field on_dead_letter: hold_key needs ordering: key, not none"},
+		{base + "ordering: partition\non_dead_letter: hold_key", "field on_dead_letter: hold_key needs ordering: key, not partition"},
 		{base + "batch_size: -1", "field batch_size: -1 is out of range: from 1 to 100000"},
 	} {
 		conf, err := inputSpec().ParseYAML(c.yaml, nil)

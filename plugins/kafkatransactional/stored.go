@@ -15,16 +15,18 @@ import (
 	"github.com/orderflow/orderflow/internal/session"
 )
 
-// The state topic holds three kinds of records. A key names what its record holds, so that
+// The state topic holds four kinds of records. A key names what its record holds, so that
 // compaction keeps the newest of each; a tombstone ends it.
 //
 //	waiting/TOPIC/PARTITION/OFFSET            an order that waits, with all that is needed to hand it out again
+//	blocked/TOPIC/PARTITION/KEY               a key whose orders wait until a dead one of it was mended (JSON)
 //	aggregate/TOPIC/PARTITION/NAME/GROUP      what was accumulated of one source partition
 //	ledger/TOPIC/PARTITION                    whose state it is, and what its pipeline dropped (JSON)
 //
 // The kinds of state records.
 const (
 	KindWaiting   = "waiting"
+	KindBlocked   = "blocked"
 	KindAggregate = "aggregate"
 	KindLedger    = "ledger"
 )
@@ -35,6 +37,7 @@ type StateKey struct {
 	Topic     string
 	Partition int32
 	Offset    int64  // of a waiting order
+	Key       string // of a blocked key: the key itself, or its SHA-256 if it is long
 	Name      string // of an aggregate
 	Group     string // of an aggregate
 }
@@ -49,6 +52,9 @@ func (k StateKey) append(b []byte) []byte {
 	case KindWaiting:
 		b = append(b, '/')
 		b = strconv.AppendInt(b, k.Offset, 10)
+	case KindBlocked:
+		b = append(b, '/')
+		b = append(b, url.PathEscape(k.Key)...)
 	case KindAggregate:
 		b = append(b, '/')
 		b = append(b, url.PathEscape(k.Name)...)
@@ -74,6 +80,10 @@ func ParseStateKey(b []byte) (StateKey, error) {
 	case k.Kind == KindWaiting && len(parts) == 4:
 		if k.Offset, err = strconv.ParseInt(parts[3], 10, 64); err != nil || k.Offset < 0 {
 			return StateKey{}, fmt.Errorf("parsing state key %q: offset %q is no number", b, parts[3])
+		}
+	case k.Kind == KindBlocked && len(parts) == 4:
+		if k.Key, err = url.PathUnescape(parts[3]); err != nil {
+			return StateKey{}, fmt.Errorf("parsing state key %q: key %q: %w", b, parts[3], err)
 		}
 	case k.Kind == KindAggregate && len(parts) == 5:
 		if k.Name, err = url.PathUnescape(parts[3]); err != nil {

@@ -14,13 +14,15 @@ import (
 func TestStateKeysAreReadAsTheyWereWritten(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		k := StateKey{
-			Kind:      rapid.SampledFrom([]string{KindWaiting, KindAggregate, KindLedger}).Draw(t, "kind"),
+			Kind:      rapid.SampledFrom([]string{KindWaiting, KindBlocked, KindAggregate, KindLedger}).Draw(t, "kind"),
 			Topic:     rapid.StringMatching(`[a-zA-Z0-9._-]{1,20}`).Draw(t, "topic"),
 			Partition: rapid.Int32Min(0).Draw(t, "partition"),
 		}
 		switch k.Kind {
 		case KindWaiting:
 			k.Offset = rapid.Int64Min(0).Draw(t, "offset")
+		case KindBlocked:
+			k.Key = rapid.String().Draw(t, "key")
 		case KindAggregate:
 			k.Name, k.Group = rapid.String().Draw(t, "name"), rapid.String().Draw(t, "group")
 		}
@@ -81,6 +83,7 @@ func FuzzParseStateKey(f *testing.F) {
 	f.Add([]byte("waiting/orders/3/12"))
 	f.Add([]byte("aggregate/orders/0/a%2Fb/c/d"))
 	f.Add([]byte("ledger/orders/1"))
+	f.Add([]byte("blocked/orders/1/a%2F%FF"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		k, err := ParseStateKey(b)
 		if err != nil {
