@@ -34,6 +34,7 @@ type world struct {
 	mu      sync.Mutex
 	rnd     *rand.Rand // decides which messages are rejected, if any
 	nacks   float64
+	gauges  gauges
 	live    []*running
 	started int
 	busy    time.Duration // how long outputs take from now on
@@ -97,6 +98,9 @@ func (n *network) set(cut bool) {
 func (w *world) environment(n *network) *service.Environment {
 	env := service.NewEnvironment()
 	require.NoError(w.t, Register(env, kgo.Dialer(n.dial)))
+	require.NoError(w.t, env.RegisterMetricsExporter("gauges", service.NewConfigSpec(), func(*service.ParsedConfig, *service.Logger) (service.MetricsExporter, error) {
+		return &w.gauges, nil
+	}))
 	require.NoError(w.t, env.RegisterProcessor("flaky", service.NewConfigSpec().Field(service.NewIntField("failures").Default(1)).Field(service.NewDurationField("wait").Default("1s")),
 		func(pc *service.ParsedConfig, _ *service.Resources) (service.Processor, error) {
 			n, _ := pc.FieldInt("failures")
@@ -213,6 +217,7 @@ func (w *world) run(yaml func(id string) string) *running {
 	b := w.environment(n).NewStreamBuilder()
 	b.SetLogger(slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: logLevel()})))
 	require.NoError(w.t, b.SetYAML(yaml(id)))
+	require.NoError(w.t, b.SetMetricsYAML("gauges: {}"))
 	s, err := b.Build()
 	require.NoError(w.t, err)
 	r := &running{id: id, net: n, stream: s, done: make(chan error, 1)}
