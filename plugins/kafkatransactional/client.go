@@ -25,6 +25,9 @@ const (
 	// joinPatience bounds how long no transaction is begun because a join seems to be under
 	// way. Beginning one too early costs an abort, waiting for ever would cost everything.
 	joinPatience = 15 * time.Second
+	// listPatience is after what time it is looked again whether a partition is listed as ours.
+	// Nothing tells when the client does so, a moment after its state was restored.
+	listPatience = 50 * time.Millisecond
 )
 
 // client is the life of one Kafka client: its group membership, its transactions and the
@@ -245,14 +248,19 @@ func (c *client) takeDue(now time.Time, most int) (*batch, time.Time, error) {
 	if len(due) == 0 {
 		return nil, next, nil
 	}
-	// A partition that is being taken away must neither hand out its orders nor make the loop
-	// spin because they are overdue.
+	// A partition that is being taken away, or that the client does not list yet although it was
+	// restored, must neither hand out its orders nor make the loop spin because they are overdue.
 	owned := c.cl.CommittedOffsets()
 	next = time.Time{}
 	for _, p := range c.parts {
-		if _, ok := owned[p.topic][p.partition]; !ok {
+		at, ok := p.nextDue()
+		if _, listed := owned[p.topic][p.partition]; !listed {
 			due = slices.DeleteFunc(due, func(d *partition) bool { return d == p })
-		} else if at, ok := p.nextDue(); ok && at.After(now) {
+			if soon := now.Add(listPatience); at.Before(soon) {
+				at = soon
+			}
+		}
+		if ok && at.After(now) {
 			next = earlier(next, at)
 		}
 	}

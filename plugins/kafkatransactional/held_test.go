@@ -157,8 +157,8 @@ func TestLaterOrdersOfAKeyWaitUntilItsDeadOneWasMended(t *testing.T) {
 
 				w.redrive("a", id, "bad-1, mended")
 				time.Sleep(1500 * time.Millisecond) // it waits for its second retry
-				require.Empty(t, w.outcomes("processed", "a"))
-				step()
+				r = c.pause(w, r)
+				time.Sleep(2 * settle)
 				require.Equal(t, []string{"bad-1, mended", "good-2", "bad-4", "good-7"}, w.outcomes("processed", "a"))
 				require.Empty(t, w.state(KindWaiting))
 				require.Empty(t, w.state(KindBlocked))

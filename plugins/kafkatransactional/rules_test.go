@@ -172,6 +172,29 @@ func TestLaterOrdersOfAKeyWaitBehindOneThatWaits(t *testing.T) {
 	}
 }
 
+// The client lists a partition as its own a moment after the state was restored, and tells
+// nobody. If no record came, what is due would wait for a minute.
+func TestWhatIsDueInAPartitionThatIsNotListedYetIsLookedAtSoon(t *testing.T) {
+	cl, err := kgo.NewClient() // of no group: it lists nothing
+	require.NoError(t, err)
+	defer cl.Close()
+	tp := topicPartition{"orders", 0}
+	now := time.Now()
+	for due, want := range map[time.Time]time.Time{
+		{}:                   now.Add(listPatience), // it was held
+		now.Add(-time.Hour):  now.Add(listPatience),
+		now.Add(time.Minute): now.Add(time.Minute),
+	} {
+		p := newPartition(tp, Ledger{}, ordering{by: orderingNone})
+		p.hold(&waiting{rec: &kgo.Record{}, due: due})
+		client := &client{cl: cl, parts: map[topicPartition]*partition{tp: p}, conf: &config{batchSize: 1}}
+		b, next, err := client.takeDue(now)
+		require.NoError(t, err)
+		require.Nil(t, b)
+		require.Equal(t, want, next)
+	}
+}
+
 func TestWhereToBeginIsDecidedOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
