@@ -25,7 +25,7 @@ type limits struct {
 
 	mu      sync.RWMutex
 	topics  map[string]topicLimit
-	missing time.Time // when a topic that seems to be missing was last asked for again
+	refused time.Time // when a topic was last asked for again because it would refuse a record
 }
 
 type topicLimit struct {
@@ -119,14 +119,14 @@ func (t topicLimit) with(configs []kadm.Config) topicLimit {
 	return t
 }
 
-// again tells whether it is time to ask once more for what seems to be missing.
+// again tells whether it is time to ask once more before a record is refused.
 func (l *limits) again() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if time.Since(l.missing) < time.Second {
+	if time.Since(l.refused) < time.Second {
 		return false
 	}
-	l.missing = time.Now()
+	l.refused = time.Now()
 	return true
 }
 
@@ -140,13 +140,14 @@ func (l *limits) of(topic string) (topicLimit, bool) {
 // check returns an *errRefused if the topic would refuse the record.
 func (l *limits) check(ctx context.Context, rec *kgo.Record) error {
 	t, ok := l.of(rec.Topic)
-	if !ok || (!t.exists && l.again()) {
+	size := batchSize(rec)
+	if !ok || (!t.exists || size >= t.maxBytes) && l.again() {
 		if err := l.look(ctx, rec.Topic); err != nil {
 			return err
 		}
 		t, _ = l.of(rec.Topic)
 	}
-	switch size := batchSize(rec); {
+	switch {
 	case !t.exists:
 		return &errRefused{fmt.Sprintf("topic %q does not exist", rec.Topic)}
 	case t.compacted && rec.Key == nil:
