@@ -10,6 +10,7 @@ import (
 
 	"github.com/redpanda-data/benthos/v4/public/service"
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
@@ -331,20 +332,23 @@ func (c *client) poll(ctx context.Context, until time.Time, most int) (*batch, e
 	if fetches.IsClientClosed() {
 		return nil, service.ErrNotConnected
 	}
+	var gone error
 	fetches.EachError(func(topic string, partition int32, err error) {
 		_, foreign := errors.AsType[*errForeignState](err)
 		switch {
 		case errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded):
 		case foreign:
 			c.log.Errorf("Restoring: %v", err)
+		case errors.Is(err, kerr.UnknownTopicID): // this client will never read it again
+			gone = fmt.Errorf("topic %s was deleted, and may have been made again: %w", topic, err)
 		case time.Since(c.fetchLogged) > time.Second: // one that persists comes back at once
 			c.fetchLogged = time.Now()
 			c.log.With("topic", topic, "partition", partition).Warnf("Fetching: %v", err)
 		}
 	})
 	n := fetches.NumRecords()
-	if n == 0 {
-		return nil, nil
+	if n == 0 || gone != nil {
+		return nil, gone
 	}
 	b := &batch{client: c, polled: n, orders: make([]order, 0, n)}
 	var stray []topicPartition
@@ -358,7 +362,11 @@ func (c *client) poll(ctx context.Context, until time.Time, most int) (*batch, e
 		for _, rec := range ftp.Records {
 			// After a reset of the group's offsets an order may be read again that still waits.
 			// Its outcome will come from there.
-			if _, ok := p.waiting[rec.Offset]; ok || !p.admit(rec) {
+			if _, ok := p.waiting[rec.Offset]; ok {
+				continue
+			}
+			p.ledger.countReread(rec.Offset)
+			if !p.admit(rec) {
 				continue
 			}
 			b.orders = append(b.orders, order{Context: unsampled, batch: b, part: p, rec: rec})
@@ -373,6 +381,7 @@ func (c *client) poll(ctx context.Context, until time.Time, most int) (*batch, e
 		tp := topicPartition{ftp.Topic, ftp.Partition}
 		if p := c.parts[tp]; p != nil && len(ftp.Records) > 0 {
 			t.used[tp] = p
+			c.passed(p, ftp.Records, ftp.LogStartOffset)
 		}
 	})
 	// Records of a partition that was taken away meanwhile were polled, so that their offsets

@@ -59,18 +59,12 @@ func connect(ctx context.Context, conf *config, producer []kgo.Opt, topics []str
 		kgo.OnPartitionsRevoked(c.onRevoked),
 		kgo.OnPartitionsLost(c.onLost),
 		kgo.OnPartitionsAssigned(c.onAssigned),
-		kgo.AdjustFetchOffsetsFn(c.adjust),
+		kgo.AdjustFetchOffsetsFn(c.adjust), // which decides where to begin
+		// Where what was to be read next is deleted, what is left must not be skipped as well.
+		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
 		kgo.ProducerBatchMaxBytesFn(c.limits.maxBatchBytes),
 		kgo.MaxBufferedRecords(100_000),
 	)
-	switch conf.startOffset {
-	case startLatest:
-		opts = append(opts, kgo.ConsumeResetOffset(kgo.NewOffset().AtEnd()))
-	case startCommitted:
-		opts = append(opts, kgo.ConsumeResetOffset(kgo.NoResetOffset()))
-	default:
-		opts = append(opts, kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
-	}
 	if conf.instanceID != "" {
 		opts = append(opts, kgo.InstanceID(conf.instanceID))
 	}

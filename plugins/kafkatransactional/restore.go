@@ -33,20 +33,24 @@ func (c *client) adjust(ctx context.Context, offsets map[string]map[int32]kgo.Of
 			starts[topicPartition{topic, partition}] = at.EpochOffset().Offset
 		}
 	}
-	if err := c.restore(ctx, starts, false); err != nil {
+	if err := c.restore(ctx, starts, fresh, false); err != nil {
 		return nil, err
 	}
-	if fresh {
-		c.mu.Lock()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for tp := range fresh {
+		if p := c.parts[tp]; p != nil {
+			offsets[tp.topic][tp.partition] = kgo.NewOffset().At(p.ledger.Next)
+		}
 		c.fresh = true
 		c.signal()
-		c.mu.Unlock()
 	}
 	return offsets, nil
 }
 
-// absolute replaces offsets that only say "earliest" or "latest", and tells if there were any.
-func (c *client) absolute(ctx context.Context, offsets map[string]map[int32]kgo.Offset) (bool, error) {
+// absolute replaces offsets that only say "earliest" or "latest", and tells which those were.
+func (c *client) absolute(ctx context.Context, offsets map[string]map[int32]kgo.Offset) (map[topicPartition]bool, error) {
+	fresh := map[topicPartition]bool{}
 	var listed kadm.ListedOffsets
 	for topic, partitions := range offsets {
 		for partition, at := range partitions {
@@ -54,7 +58,7 @@ func (c *client) absolute(ctx context.Context, offsets map[string]map[int32]kgo.
 				continue
 			}
 			if c.conf.startOffset == startCommitted {
-				return false, fmt.Errorf("partition %s/%d has no committed offset and start_offset is %q", topic, partition, startCommitted)
+				return nil, fmt.Errorf("partition %s/%d has no committed offset and start_offset is %q", topic, partition, startCommitted)
 			}
 			if listed == nil {
 				list := c.adm.ListStartOffsets
@@ -63,17 +67,18 @@ func (c *client) absolute(ctx context.Context, offsets map[string]map[int32]kgo.
 				}
 				var err error
 				if listed, err = list(ctx, c.conf.topics...); err != nil {
-					return false, fmt.Errorf("listing offsets: %w", err)
+					return nil, fmt.Errorf("listing offsets: %w", err)
 				}
 			}
 			l, ok := listed.Lookup(topic, partition)
 			if !ok || l.Err != nil {
-				return false, fmt.Errorf("listing the offset of %s/%d: %w", topic, partition, l.Err)
+				return nil, fmt.Errorf("listing the offset of %s/%d: %w", topic, partition, l.Err)
 			}
 			offsets[topic][partition] = kgo.NewOffset().At(l.Offset)
+			fresh[topicPartition{topic, partition}] = true
 		}
 	}
-	return listed != nil, nil
+	return fresh, nil
 }
 
 // restoreOwned reads the state again after an abort.
@@ -84,14 +89,15 @@ func (c *client) restoreOwned(ctx context.Context) error {
 			starts[topicPartition{topic, partition}] = at.Offset
 		}
 	}
-	return c.restore(ctx, starts, true)
+	return c.restore(ctx, starts, nil, true)
 }
 
-// restore reads the state of partitions whose next offsets are given. It reads what is
+// restore reads the state of partitions whose next offsets are given; those of the fresh ones are
+// a guess, since the group has committed none. It reads what is
 // committed up to the high watermark of this moment: what lies between the last stable offset
 // and there may have been committed too, by a transaction whose markers are still on the way.
 // With onlyMissing, what a rebalance has restored meanwhile stays, since it is newer.
-func (c *client) restore(ctx context.Context, starts map[topicPartition]int64, onlyMissing bool) error {
+func (c *client) restore(ctx context.Context, starts map[topicPartition]int64, fresh map[topicPartition]bool, onlyMissing bool) error {
 	if len(starts) == 0 {
 		return nil
 	}
@@ -99,7 +105,7 @@ func (c *client) restore(ctx context.Context, starts map[topicPartition]int64, o
 	parts := map[topicPartition]*partition{}
 	var numbers []int32
 	for tp, start := range starts {
-		p := newPartition(tp, Ledger{Group: c.conf.group, Start: start}, c.conf.ordering)
+		p := newPartition(tp, Ledger{Group: c.conf.group, Start: start, Next: start}, c.conf.ordering)
 		parts[tp] = p
 		numbers = append(numbers, tp.partition)
 	}
@@ -123,6 +129,15 @@ func (c *client) restore(ctx context.Context, starts map[topicPartition]int64, o
 	})
 	if err != nil {
 		return fmt.Errorf("restoring: %w", err)
+	}
+	ids, err := c.topicIDs(ctx)
+	if err != nil {
+		return fmt.Errorf("restoring: %w", err)
+	}
+	for tp, p := range parts {
+		if err := p.identify(ids[tp.topic], c.conf.stateTopic); err != nil {
+			return err
+		}
 	}
 	if err := c.fetchAbsent(ctx, parts); err != nil {
 		return err
@@ -152,6 +167,7 @@ func (c *client) restore(ctx context.Context, starts map[topicPartition]int64, o
 				continue
 			}
 		}
+		c.place(p, starts[tp], fresh[tp])
 		c.parts[tp] = p
 	}
 	c.epoch++

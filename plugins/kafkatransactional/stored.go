@@ -107,6 +107,16 @@ type Ledger struct {
 	Owner Owner `json:"owner"`
 	// Dropped counts the orders that ended without a record: dropped by the user's pipeline.
 	Dropped int64 `json:"dropped"`
+	// TopicID tells the topic from another one of the same name; empty if it has no id.
+	TopicID string `json:"topic_id,omitempty"`
+	// Next is the offset behind the last record that was read, -1 if none was.
+	Next int64 `json:"next"`
+	// RereadTo is where records are new again after the group's offset was reset backwards.
+	RereadTo int64 `json:"reread_to,omitempty"`
+	// Reread counts the orders that were read once more because of that.
+	Reread int64 `json:"reread,omitempty"`
+	// Skipped is what was not read because the group's offset was reset forwards.
+	Skipped []Span `json:"skipped,omitempty"`
 }
 
 // Owner names an instance, so that whoever takes over from it can end what it left open.
@@ -117,7 +127,7 @@ type Owner struct {
 
 // DecodeLedger reads the value of a ledger record.
 func DecodeLedger(b []byte) (Ledger, error) {
-	var l Ledger
+	l := Ledger{Next: unknownOffset}
 	if err := json.Unmarshal(b, &l); err != nil {
 		return Ledger{}, fmt.Errorf("decoding ledger: %w", err)
 	}

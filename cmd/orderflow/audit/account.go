@@ -23,9 +23,15 @@ type Sums struct {
 	Waiting      int64 `json:"waiting"`
 	// Dropped are those that the user's own pipeline ended without a record.
 	Dropped int64 `json:"dropped"`
-	// Missing are those without an outcome, beyond the dropped ones.
+	// Reread are those that were read once more, since the group's offset was reset backwards.
+	// Each may have one more outcome.
+	Reread int64 `json:"reread"`
+	// Skipped are those that were never read, since the group's offset was reset forwards.
+	Skipped int64 `json:"skipped"`
+	// Missing are those without an outcome, beyond the dropped and the skipped ones.
 	Missing int64 `json:"missing"`
-	// Duplicates are outcomes beyond the first of an order, and those of no order at all.
+	// Duplicates are outcomes beyond the first of an order and those of rereads, and outcomes of
+	// no order at all.
 	Duplicates int64 `json:"duplicates"`
 }
 
@@ -47,16 +53,17 @@ type Report struct {
 type Account struct {
 	// From and To bound the offsets that were read: From is the first, To is behind the last.
 	From, To int64
-	// Dropped is how many were dropped, since Start.
-	Dropped, Start int64
+	// Dropped is how many were dropped, and Reread how many were read once more, since Start.
+	Dropped, Reread, Start int64
 
 	outcomes []uint8 // by offset: whether there is an order, and its number of outcomes
 	sums     Sums
 }
 
 const (
-	isOrder  = 0x80
-	mostSeen = 0x7f
+	isOrder   = 0x80
+	isSkipped = 0x40
+	mostSeen  = 0x3f
 )
 
 // NewAccount returns an account of the orders at the offsets from..to-1.
@@ -71,6 +78,13 @@ func NewAccount(from, to int64) *Account {
 func (a *Account) Order(offset int64) {
 	if offset >= a.From && offset < a.To {
 		a.outcomes[offset-a.From] |= isOrder
+	}
+}
+
+// Skip notes that the orders at the offsets from..to-1 were not read.
+func (a *Account) Skip(from, to int64) {
+	for offset := max(from, a.From); offset < min(to, a.To); offset++ {
+		a.outcomes[offset-a.From] |= isSkipped
 	}
 }
 
@@ -104,17 +118,25 @@ func (a *Account) Sums() Sums {
 			continue
 		}
 		s.Orders++
-		if seen == 0 {
-			open++
-		} else {
+		switch {
+		case seen > 0:
 			s.Duplicates += seen - 1
+		case n&isSkipped != 0:
+			s.Skipped++
+		default:
+			open++
 		}
 	}
-	s.Dropped = a.Dropped
-	if a.From > a.Start {
-		s.Dropped = min(open, a.Dropped) // retention has deleted orders, and some of the dropped with them
+	s.Dropped, s.Reread = a.Dropped, a.Reread
+	if a.From > a.Start { // retention has deleted orders, and some of the dropped and reread with them
+		s.Dropped, s.Reread = min(open, a.Dropped), min(s.Duplicates, a.Reread)
 	}
 	s.Missing = open - s.Dropped
+	s.Duplicates -= s.Reread
+	if both := min(-s.Missing, -s.Duplicates); both > 0 { // dropped at one time, not at the other
+		s.Missing += both
+		s.Duplicates += both
+	}
 	return s
 }
 
@@ -136,6 +158,8 @@ func Summarise(partitions []PartitionSums) Report {
 		r.DeadLettered += p.DeadLettered
 		r.Waiting += p.Waiting
 		r.Dropped += p.Dropped
+		r.Reread += p.Reread
+		r.Skipped += p.Skipped
 		r.Missing += p.Missing
 		r.Duplicates += p.Duplicates
 		if p.Missing != 0 || p.Duplicates != 0 {
@@ -146,6 +170,13 @@ func Summarise(partitions []PartitionSums) Report {
 }
 
 func (s Sums) String() string {
-	return fmt.Sprintf("%d orders = %d processed + %d dead-lettered + %d waiting + %d dropped; %d missing, %d duplicates",
-		s.Orders, s.Processed, s.DeadLettered, s.Waiting, s.Dropped, s.Missing, s.Duplicates)
+	var reread, skipped string // which are rare
+	if s.Reread > 0 {
+		reread = fmt.Sprintf(" + %d read again", s.Reread)
+	}
+	if s.Skipped > 0 {
+		skipped = fmt.Sprintf(" + %d skipped", s.Skipped)
+	}
+	return fmt.Sprintf("%d orders%s = %d processed + %d dead-lettered + %d waiting + %d dropped%s; %d missing, %d duplicates",
+		s.Orders, reread, s.Processed, s.DeadLettered, s.Waiting, s.Dropped, skipped, s.Missing, s.Duplicates)
 }

@@ -26,7 +26,8 @@ func Command() *cli.Command {
 		Usage: "Prove that each order has exactly one outcome",
 		Description: `Reads committed records only and matches each order that the consumer group has read with
 what became of it: read = processed + dead-lettered + waiting + dropped. Orders whose records
-retention has deleted are left out.
+retention has deleted are left out. After a reset of the group's offsets, orders that were read
+again may have one more outcome each, and skipped ones have none.
 
   orderflow audit
   orderflow audit --json

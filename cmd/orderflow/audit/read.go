@@ -107,7 +107,11 @@ func once(ctx context.Context, adm *kadm.Client, topics Topics, opts []kgo.Opt) 
 			if l.Start > a.From {
 				accounts[partition] = NewAccount(l.Start, a.To)
 			}
-			accounts[partition].Dropped, accounts[partition].Start = l.Dropped, l.Start
+			a = accounts[partition]
+			a.Dropped, a.Reread, a.Start = l.Dropped, l.Reread, l.Start
+			for _, s := range l.Skipped {
+				a.Skip(s.From, s.To)
+			}
 		}
 	}
 	for k := range waiting {

@@ -1,0 +1,123 @@
+package kafkatransactional
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// Span is a stretch of a partition: the offset of its first record, and the one behind its last.
+type Span struct {
+	From int64 `json:"from"`
+	To   int64 `json:"to"`
+}
+
+// unknownOffset is the position of a partition of which nothing was read yet.
+const unknownOffset = -1
+
+// moveTo notes that somebody else has set the group's offset. Backwards, orders are read again;
+// forwards, some are never read.
+func (l *Ledger) moveTo(at int64) {
+	switch {
+	case at < l.Next:
+		l.RereadTo = max(l.RereadTo, l.Next)
+		if at < l.Start { // what lies before the start was never read
+			l.Skipped = append(l.Skipped, Span{at, l.Start})
+			l.Start = at
+		}
+	case at > max(l.Next, l.RereadTo):
+		l.Skipped = append(l.Skipped, Span{max(l.Next, l.RereadTo), at})
+	}
+	l.Next = at
+}
+
+// countReread counts the order at offset, which is about to be read, if it was read before.
+func (l *Ledger) countReread(offset int64) {
+	if offset < l.RereadTo && !slices.ContainsFunc(l.Skipped, func(s Span) bool { return s.From <= offset && offset < s.To }) {
+		l.Reread++
+	}
+}
+
+// advance notes that all was read up to next, of a topic that begins at start now. It returns
+// the stretch that was deleted before it was read, if there is one. Not each of its offsets need
+// have been an order: the markers of transactions take some, and so does compaction.
+func (l *Ledger) advance(next, start int64) (lost Span) {
+	if unread := max(l.Next, l.RereadTo); l.Next != unknownOffset && start > unread {
+		lost = Span{unread, start}
+	}
+	var left []Span
+	for _, s := range l.Skipped { // what was read now is skipped no longer
+		for _, part := range []Span{{s.From, min(s.To, l.Next)}, {max(s.From, next), s.To}} {
+			if part.From < part.To {
+				left = append(left, part)
+			}
+		}
+	}
+	l.Skipped = left
+	l.Next = next
+	if l.RereadTo <= next {
+		l.RereadTo = 0
+	}
+	return lost
+}
+
+// passed moves p behind the records that were polled of it, whose topic begins at start now.
+// c.mu must be held.
+func (c *client) passed(p *partition, recs []*kgo.Record, start int64) {
+	p.ledgerDirty = true
+	if lost := p.ledger.advance(recs[len(recs)-1].Offset+1, start); lost != (Span{}) {
+		c.log.Errorf("Lost to retention: %s deleted offsets %d to %d before they were read, %d records at most", p.topicPartition, lost.From, lost.To-1, lost.To-lost.From)
+	}
+}
+
+// place makes the restored state and the group's committed offset agree on where to go on. They
+// are committed together: where they differ, the offset was reset, or the group has forgotten it
+// and at is but where a new group would begin.
+func (c *client) place(p *partition, at int64, forgotten bool) {
+	switch l := &p.ledger; {
+	case l.Next == at:
+		return
+	case l.Next == unknownOffset:
+		l.Next = at
+	case forgotten:
+		c.log.Warnf("The group has no committed offset of %s: going on at %d, as its state says", p.topicPartition, l.Next)
+	case at < l.Next:
+		c.log.Warnf("The offset of %s was reset from %d to %d: orders between are processed and counted again", p.topicPartition, l.Next, at)
+		l.moveTo(at)
+	default:
+		c.log.Warnf("The offset of %s was reset from %d to %d: orders between are skipped; those that wait already are not", p.topicPartition, l.Next, at)
+		l.moveTo(at)
+	}
+	p.ledgerDirty = true
+}
+
+// topicIDs returns the ids of the topics that are read. Brokers before Kafka 2.8 have none.
+func (c *client) topicIDs(ctx context.Context) (map[string]string, error) {
+	details, err := c.adm.ListTopics(ctx, c.conf.topics...)
+	if err != nil {
+		return nil, fmt.Errorf("listing topics: %w", err)
+	}
+	ids := map[string]string{}
+	for topic, d := range details {
+		if d.Err == nil && d.ID != [16]byte{} {
+			ids[topic] = d.ID.String()
+		}
+	}
+	return ids, nil
+}
+
+// identify checks that the restored state is of the topic that has this id, and not of one of the
+// same name that was deleted: its offsets name other records.
+func (p *partition) identify(id, stateTopic string) error {
+	switch {
+	case id == "" || p.ledger.TopicID == id:
+	case p.ledger.TopicID == "":
+		p.ledger.TopicID, p.ledgerDirty = id, true
+	default:
+		return &errForeignState{fmt.Sprintf("topic %q was deleted and made again: what %q holds of %s, %d waiting orders among it, belongs to the former one; give the new topic another state_topic and consumer_group",
+			p.topic, stateTopic, p.topicPartition, len(p.waiting))}
+	}
+	return nil
+}
