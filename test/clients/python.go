@@ -1,5 +1,6 @@
 // Package clients runs clients that share no code with Orderflow, for tests: a Python one on
-// librdkafka (confluent-kafka) and fastavro.
+// librdkafka (confluent-kafka) and fastavro, a Java one on Kafka's own client and Apache Avro,
+// and kcat. The schema registry is a fake one throughout.
 package clients
 
 import (
@@ -23,9 +24,9 @@ import (
 //go:embed requirements.txt
 var requirements []byte
 
-// Record is a record as a Python client sees it. A nil Key or Value is null.
+// Record is a record as another client sees it. A nil Key or Value is null.
 type Record struct {
-	Name      string // given by produce.py
+	Name      string // given by who wrote it
 	Topic     string
 	Partition int
 	Offset    int64
@@ -86,11 +87,17 @@ func run(t testing.TB, script string, args []string) []Record {
 	root := child.Root(t)
 	cmd := exec.Command(python(t), append([]string{filepath.Join(root, "test", "clients", script)}, args...)...)
 	cmd.Dir = root
+	return output(t, cmd)
+}
+
+// output runs a client and reads the records that it prints.
+func output(t testing.TB, cmd *exec.Cmd) []Record {
+	t.Helper()
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
 	if err != nil {
-		t.Fatalf("running %s: %v\n%s", script, err, stderr.String())
+		t.Fatalf("running %v: %v\n%s", cmd.Args, err, stderr.String())
 	}
 	var records []Record
 	for lines := json.NewDecoder(bytes.NewReader(out)); ; {
@@ -100,7 +107,7 @@ func run(t testing.TB, script string, args []string) []Record {
 			return records
 		}
 		if err != nil {
-			t.Fatalf("reading the output of %s: %v", script, err)
+			t.Fatalf("reading the output of %v: %v", cmd.Args, err)
 		}
 		records = append(records, r)
 	}

@@ -35,7 +35,7 @@ const Env = "ORDERFLOW_KAFKA"
 func Require(t testing.TB) {
 	t.Helper()
 	if os.Getenv(Env) == "" {
-		t.Skipf("needs Java 17 and Maven; run it with %s=1 go test ./test/...", Env)
+		t.Skipf("needs a JDK 17 and Maven, in test/clients Python 3 and kcat too; run it with %s=1 go test ./test/kafka ./test/clients", Env)
 	}
 }
 
@@ -261,7 +261,7 @@ func (c *Cluster) launch(i int) {
 	c.t.Helper()
 	c.brokers[i].process = child.Start(c.t, child.Command{
 		Name: fmt.Sprintf("kafka-%d", i),
-		Path: java(),
+		Path: Java("java"),
 		Args: []string{"-Xmx512m", "-XX:+UseSerialGC", "-cp", filepath.Join(c.jars, "*"), "kafka.Kafka", c.propertiesFile(i)},
 		Dir:  c.dir,
 		Logs: c.dir,
@@ -274,7 +274,7 @@ func (c *Cluster) format(i int) error {
 	if err := os.WriteFile(c.propertiesFile(i), []byte(c.properties(i)), 0o644); err != nil {
 		return err
 	}
-	tool := exec.Command(java(), "-cp", filepath.Join(c.jars, "*"), "kafka.tools.StorageTool",
+	tool := exec.Command(Java("java"), "-cp", filepath.Join(c.jars, "*"), "kafka.tools.StorageTool",
 		"format", "-t", c.id, "-c", c.propertiesFile(i))
 	if out, err := tool.CombinedOutput(); err != nil {
 		return fmt.Errorf("formatting the data directory of broker %d: %w\n%s", i, err, out)
@@ -325,11 +325,12 @@ func (c *Cluster) properties(i int) string {
 	return text.String()
 }
 
-func java() string {
+// Java returns the path of a tool of the JDK: java, javac.
+func Java(tool string) string {
 	if home := os.Getenv("JAVA_HOME"); home != "" {
-		return filepath.Join(home, "bin", "java")
+		return filepath.Join(home, "bin", tool)
 	}
-	return "java"
+	return tool
 }
 
 func address(port int) string { return fmt.Sprintf("127.0.0.1:%d", port) }

@@ -17,9 +17,15 @@ import (
 //go:embed pom.xml
 var pom []byte
 
-// libs returns the directory with Kafka's jars, which Maven brings once for each version of the
-// pom; about 50 MB, kept in the user's cache directory.
+// libs returns the directory with Kafka's jars, about 50 MB.
 func libs(t testing.TB) string {
+	t.Helper()
+	return Jars(t, pom)
+}
+
+// Jars returns the directory with the jars that a pom asks for. Maven brings them once for each
+// version of it; they are kept in the user's cache directory.
+func Jars(t testing.TB, pom []byte) string {
 	t.Helper()
 	cache := child.Cache(t, "kafka")
 	dir := filepath.Join(cache, fmt.Sprintf("libs-%x", sha256.Sum256(pom))[:17])
@@ -27,19 +33,19 @@ func libs(t testing.TB) string {
 	// Test packages run side by side; one of them downloads.
 	lock := flock.New(filepath.Join(cache, "lock"))
 	if err := lock.Lock(); err != nil {
-		t.Fatalf("locking Kafka's jars: %v", err)
+		t.Fatalf("locking the cache of jars: %v", err)
 	}
 	defer func() { _ = lock.Unlock() }() // closing the file unlocks it as well
 	if _, err := os.Stat(dir); err == nil {
 		return dir
 	}
-	if err := download(cache, dir); err != nil {
-		t.Fatalf("downloading Kafka's jars: %v", err)
+	if err := download(pom, cache, dir); err != nil {
+		t.Fatalf("downloading jars: %v", err)
 	}
 	return dir
 }
 
-func download(cache, dir string) error {
+func download(pom []byte, cache, dir string) error {
 	work, err := os.MkdirTemp(cache, "maven-")
 	if err != nil {
 		return err

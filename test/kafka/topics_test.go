@@ -1,0 +1,257 @@
+package kafka
+
+import (
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/orderflow/orderflow/cmd/orderflow/audit"
+	"github.com/orderflow/orderflow/internal/order"
+	"github.com/orderflow/orderflow/test/child"
+)
+
+// What an operator or the broker does to topics and offsets. The README's table of messages tells
+// what each of these leads to.
+func TestTopicsInTrouble(t *testing.T) {
+	cluster := Start(t, Options{})
+	for _, c := range []struct {
+		name string
+		test func(*site)
+	}{
+		{"the DLQ is missing", dlqMissing},
+		{"orders are too large", tooLarge},
+		{"orders is made again while the consumer runs", madeAgainWhileRunning},
+		{"orders is made again while the consumer is down", madeAgainWhileDown},
+		{"orders gets more partitions", morePartitions},
+		{"offsets are reset backwards", resetBackwards},
+		{"offsets are reset forwards", resetForwards},
+		{"offsets are forgotten", offsetsForgotten},
+		{"retention deletes what is not read", retentionDeletesUnread},
+		{"retention deletes what waits", retentionDeletesWaiting},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			c.test(newSite(t, cluster, strings.ReplaceAll(c.name, " ", "-")))
+		})
+	}
+}
+
+func dlqMissing(s *site) {
+	s.delete(s.env["DLQ_TOPIC"])
+	p := s.run()
+	for range 5 {
+		s.order("Pen", 0)
+		s.write(5)
+	}
+	p.AwaitLog(s.t, "Undeliverable, it waits: topic \\\""+s.env["DLQ_TOPIC"]+"\\\" does not exist", 30*time.Second)
+	s.awaitProcessed(25) // healthy orders flow on
+
+	s.orderflow("topics", "create")
+	report := s.exactlyOnce(30, 90*time.Second)
+	require.Equal(s.t, 5, report.DeadLettered)
+	s.stop(p)
+}
+
+func tooLarge(s *site) {
+	s.limit(s.env["PROCESSED_TOPIC"], "1000")
+	s.limit(s.env["DLQ_TOPIC"], "3000")
+	p := s.run()
+	s.write(5)
+	s.order(strings.Repeat("P", 1200), 1.5)
+	s.order(strings.Repeat("P", 4000), 1.5)
+	s.write(5)
+	p.AwaitLog(s.t, "Undeliverable, it waits: record of", 30*time.Second)
+	s.awaitProcessed(10)
+	s.awaitAudit(20*time.Second, func(r audit.Report) bool { return r.OK && r.DeadLettered == 1 && r.Waiting == 1 })
+
+	s.limit(s.env["DLQ_TOPIC"], "100000")
+	report := s.exactlyOnce(12, 60*time.Second)
+	require.Equal(s.t, map[string]int{"output_refused": 2}, report.Codes)
+	s.stop(p)
+}
+
+// madeAgain is what has to be seen and done once the topic is another one.
+func madeAgain(s *site, p *child.Process) {
+	s.write(7)
+	p.AwaitLog(s.t, "was deleted and made again", 60*time.Second)
+	require.Equal(s.t, 30, s.count(s.env["PROCESSED_TOPIC"]), "the state is not mixed up with that of another topic")
+	s.stop(p)
+
+	s.rename(s.env["CONSUMER_GROUP"] + "-again")
+	p = s.run()
+	s.exactlyOnce(7, 60*time.Second)
+	s.stop(p)
+}
+
+func madeAgainWhileRunning(s *site) {
+	p := s.run()
+	s.write(30)
+	s.exactlyOnce(30, 60*time.Second)
+	s.delete(s.env["ORDERS_TOPIC"])
+	p.AwaitLog(s.t, "topic \\\""+s.env["ORDERS_TOPIC"]+"\\\" does not exist", 60*time.Second)
+	s.orderflow("topics", "create")
+	madeAgain(s, p)
+}
+
+func madeAgainWhileDown(s *site) {
+	p := s.run()
+	s.write(30)
+	s.exactlyOnce(30, 60*time.Second)
+	s.stop(p)
+	s.delete(s.env["ORDERS_TOPIC"])
+	s.orderflow("topics", "create")
+	madeAgain(s, s.run())
+}
+
+func morePartitions(s *site) {
+	p := s.run()
+	s.write(20)
+	s.awaitProcessed(20)
+	_, err := s.admin.CreatePartitions(s.t.Context(), 2, s.env["ORDERS_TOPIC"])
+	require.NoError(s.t, err)
+	p.AwaitLog(s.t, "needs as many partitions as the topics that are read", 60*time.Second)
+
+	direct := s.cluster.Client(kgo.RecordPartitioner(kgo.ManualPartitioner()))
+	value, err := s.enc.Append(nil, order.Order{ID: "manual", Product: "Pen", Price: 1.5})
+	require.NoError(s.t, err)
+	for partition := range int32(8) {
+		require.NoError(s.t, direct.ProduceSync(s.t.Context(), &kgo.Record{Topic: s.env["ORDERS_TOPIC"], Partition: partition, Key: []byte("manual"), Value: value}).FirstErr())
+	}
+	s.awaitProcessed(26) // the six old partitions flow on
+	require.Equal(s.t, 26, s.count(s.env["PROCESSED_TOPIC"]))
+
+	_, err = s.admin.CreatePartitions(s.t.Context(), 2, s.env["STATE_TOPIC"])
+	require.NoError(s.t, err)
+	s.exactlyOnce(28, 90*time.Second)
+	s.stop(p)
+}
+
+// waiting makes n orders wait and stops the consumer.
+func waiting(s *site, n int) {
+	s.env["FAILURE_RATE"] = "1"
+	p := s.run()
+	s.write(n)
+	s.awaitAudit(30*time.Second, func(r audit.Report) bool { return r.OK && r.Waiting == int64(n) })
+	s.stop(p)
+	s.env["FAILURE_RATE"] = "0"
+}
+
+func resetBackwards(s *site) {
+	p := s.run()
+	s.write(40)
+	s.order("Pen", 0)
+	s.exactlyOnce(41, 60*time.Second)
+	s.stop(p)
+	waiting(s, 6)
+
+	s.reset(map[int32]int64{0: 0, 1: 0, 2: 0, 3: 0, 4: 0, 5: 0})
+	p = s.run()
+	p.AwaitLog(s.t, "orders between are processed and counted again", 30*time.Second)
+	report := s.awaitAudit(60*time.Second, func(r audit.Report) bool {
+		return r.OK && r.Orders == 47 && r.Waiting == 0 && r.Processed+r.DeadLettered == r.Orders+r.Reread
+	})
+	// One that waits is not read again; but it may have got its outcome before it is come by.
+	require.GreaterOrEqual(s.t, report.Reread, int64(41))
+	require.LessOrEqual(s.t, report.Reread, int64(47))
+	require.EqualValues(s.t, 2, report.DeadLettered)
+	require.Contains(s.t, string(s.orderflow("aggregates", "--json")), `"overall":{"count":`+strconv.FormatInt(report.Processed, 10)+`,`)
+
+	s.write(5)
+	s.awaitAudit(30*time.Second, func(r audit.Report) bool { return r.OK && r.Orders == 52 && r.Reread == report.Reread })
+	s.stop(p)
+}
+
+func resetForwards(s *site) {
+	waiting(s, 6)
+	s.write(20)
+	s.reset(s.ends())
+	p := s.run()
+	p.AwaitLog(s.t, "orders between are skipped", 30*time.Second)
+	s.write(5)
+	report := s.awaitAudit(60*time.Second, func(r audit.Report) bool { return r.OK && r.Processed == 11 })
+	require.EqualValues(s.t, 20, report.Skipped)
+	require.EqualValues(s.t, 31, report.Orders)
+	s.stop(p)
+}
+
+// Offsets of an idle group expire; so does a group that is deleted.
+func offsetsForgotten(s *site) {
+	p := s.run()
+	s.write(20)
+	s.exactlyOnce(20, 60*time.Second)
+	s.stop(p)
+	s.await("an empty group", 20*time.Second, func() (any, bool) {
+		deleted, err := s.admin.DeleteGroups(s.t.Context(), s.env["CONSUMER_GROUP"])
+		return deleted, err == nil && deleted.Error() == nil
+	})
+	s.write(5)
+	p = s.run()
+	p.AwaitLog(s.t, "The group has no committed offset of", 30*time.Second)
+	s.exactlyOnce(25, 60*time.Second)
+	s.stop(p)
+}
+
+var lostRecords = regexp.MustCompile(`Lost to retention: .*, (\d+) records at most`)
+
+// lost adds up what a consumer says that it lost.
+func lost(p *child.Process) (n int) {
+	for _, match := range lostRecords.FindAllStringSubmatch(p.Log(), -1) {
+		records, _ := strconv.Atoi(match[1]) // digits
+		n += records
+	}
+	return n
+}
+
+func retentionDeletesUnread(s *site) {
+	p := s.run()
+	s.write(30)
+	s.exactlyOnce(30, 60*time.Second)
+	s.stop(p)
+
+	s.write(40)
+	s.retain(s.ends())
+	s.write(30)
+	p = s.run()
+	s.awaitProcessed(60)
+	report := s.awaitAudit(20*time.Second, func(r audit.Report) bool { return r.OK && r.Orders == 30 })
+	require.EqualValues(s.t, 30, report.Processed)
+	require.Equal(s.t, 40, lost(p))
+
+	require.NoError(s.t, p.Freeze()) // shorter than its session
+	s.write(20)
+	s.retain(s.ends())
+	require.NoError(s.t, p.Thaw())
+	s.write(30)
+	s.awaitAudit(60*time.Second, func(r audit.Report) bool { return r.OK && r.Orders >= 30 && r.Processed == r.Orders })
+	// A fetch that was under way when the consumer was frozen may have brought some of them.
+	require.LessOrEqual(s.t, lost(p), 60)
+	s.await("what was not lost", 20*time.Second, func() (any, bool) {
+		found, want := s.count(s.env["PROCESSED_TOPIC"]), 60+50-(lost(p)-40)
+		return found, found == want
+	})
+	s.stop(p)
+}
+
+func retentionDeletesWaiting(s *site) {
+	s.limit(s.env["STATE_TOPIC"], "3000")
+	s.env["FAILURE_RATE"] = "1"
+	p := s.run()
+	s.order(strings.Repeat("P", 4000), 1.5)
+	s.awaitAudit(30*time.Second, func(r audit.Report) bool { return r.OK && r.Waiting == 1 })
+	s.stop(p)
+	s.env["FAILURE_RATE"] = "0"
+
+	s.retain(s.ends())
+	s.write(10)
+	p = s.run()
+	p.AwaitLog(s.t, "is gone: it was too large for the state topic", 30*time.Second)
+	s.awaitProcessed(10)
+	report := s.awaitAudit(20*time.Second, func(r audit.Report) bool { return r.OK && r.Waiting == 0 && r.Orders == 10 })
+	require.EqualValues(s.t, 10, report.Processed)
+	s.stop(p)
+}
