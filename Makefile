@@ -33,7 +33,7 @@ ci: ## all that CI runs (Debian packages are installed with apt-get)
 demo: ## run the whole system on an embedded broker
 	$(GO) run ./cmd/orderflow demo
 
-kafka: ## run the tests against Apache Kafka and with the Python client (needs Java 17, Maven, Python 3)
+kafka: ## run the tests against Apache Kafka and with other clients (needs a JDK 17, Maven, Python 3, kcat)
 	ORDERFLOW_KAFKA=1 $(GO) test -count=1 -v ./test/kafka/... ./test/clients/...
 
 simulate: ## play SEEDS schedules of faults in virtual time (5000)

@@ -61,6 +61,7 @@ type client struct {
 	mu         sync.Mutex
 	wake       chan struct{} // has room for one: something that the loop waits for has changed
 	parts      map[topicPartition]*partition
+	aside      map[topicPartition]struct{} // assigned, but the state topic lacks a partition for them
 	epoch      uint64
 	assigned   bool      // partitions came while orders were in flight, whose values a new view lacks
 	joining    time.Time // since when a join is under way; zero if none is
@@ -132,8 +133,14 @@ func (c *client) read(ctx context.Context) (*batch, error) {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		if time.Since(c.looked) > limitsAge {
+		c.mu.Lock()
+		stale := time.Since(c.looked) > c.lookAge()
+		c.mu.Unlock()
+		if stale {
 			c.refreshLimits(ctx)
+			if err := c.complete(); err != nil {
+				return nil, err
+			}
 		}
 		now := time.Now()
 		c.mu.Lock()
@@ -312,7 +319,7 @@ func (c *client) poll(ctx context.Context, until time.Time, most int) (*batch, e
 	}
 	c.met.paused.Set(0)
 	if until.IsZero() {
-		until = time.Now().Add(time.Minute)
+		until = time.Now().Add(c.lookAge())
 	}
 	pollCtx, cancel := context.WithDeadline(ctx, until)
 	defer cancel()

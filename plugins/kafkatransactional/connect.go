@@ -25,6 +25,7 @@ func connect(ctx context.Context, conf *config, producer []kgo.Opt, topics []str
 		wake:     make(chan struct{}, 1),
 		ready:    make(chan struct{}),
 		parts:    map[topicPartition]*partition{},
+		aside:    map[topicPartition]struct{}{},
 		inFlight: map[*batch]struct{}{},
 	}
 	c.promise = c.delivered

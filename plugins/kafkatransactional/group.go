@@ -48,6 +48,7 @@ func (c *client) drop(taken map[string][]int32, rejoins bool) {
 	for topic, partitions := range taken {
 		for _, partition := range partitions {
 			delete(c.parts, topicPartition{topic, partition})
+			delete(c.aside, topicPartition{topic, partition})
 			n++
 		}
 	}

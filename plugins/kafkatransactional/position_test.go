@@ -247,3 +247,30 @@ func TestALimitThatIsRaisedIsNoticedAtTheNextTry(t *testing.T) {
 		w.stop(r)
 	})
 }
+
+// New partitions wait for theirs of the state topic, and hold up no other.
+func TestPartitionsThatAreAddedWaitForTheirState(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		defer w.close()
+		adm := kadm.NewClient(w.cl)
+		w.produce(0, 30)
+		r := w.start(2, "metadata_max_age: 2s")
+		time.Sleep(settle)
+		_, err := adm.CreatePartitions(t.Context(), 1, "orders")
+		require.NoError(t, err)
+		time.Sleep(10 * time.Second)
+		w.produce(30, 30)
+		cl, err := kgo.NewClient(kgo.SeedBrokers(w.cluster.ListenAddrs()...), kgo.Dialer(w.net.DialContext), kgo.RecordPartitioner(kgo.ManualPartitioner()))
+		require.NoError(t, err)
+		defer cl.Close()
+		require.NoError(t, cl.ProduceSync(t.Context(), &kgo.Record{Topic: "orders", Partition: partitions, Value: []byte("good")}).FirstErr())
+		time.Sleep(10 * time.Second)
+		w.once(60)
+		_, err = adm.CreatePartitions(t.Context(), 1, "state")
+		require.NoError(t, err)
+		time.Sleep(30 * time.Second)
+		w.once(61)
+		w.stop(r)
+	})
+}

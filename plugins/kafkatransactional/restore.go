@@ -23,6 +23,9 @@ func (c *client) adjust(ctx context.Context, offsets map[string]map[int32]kgo.Of
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
+	if err := c.setAside(ctx, offsets); err != nil {
+		return nil, err
+	}
 	fresh, err := c.absolute(ctx, offsets)
 	if err != nil {
 		return nil, err

@@ -96,8 +96,8 @@ func (s *system) register(path string) int {
 // bytes of key and value (-1 is null), and the headers.
 func kcat(t *testing.T, brokers, topic string) map[string]string {
 	t.Helper()
-	const end = "\x00end\n"
-	cmd := exec.Command("kcat", "-b", brokers, "-C", "-t", topic, "-e", "-q", "-X", "isolation.level=read_committed", "-f", "%p/%o %K %S %k%s %h"+strings.ReplaceAll(end, "\x00", `\x00`))
+	const end = " ~end~\n"
+	cmd := exec.Command("kcat", "-b", brokers, "-C", "-t", topic, "-e", "-q", "-X", "isolation.level=read_committed", "-f", "%p/%o %K %S %k%s %h"+end)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()

@@ -114,7 +114,7 @@ func morePartitions(s *site) {
 	s.awaitProcessed(20)
 	_, err := s.admin.CreatePartitions(s.t.Context(), 2, s.env["ORDERS_TOPIC"])
 	require.NoError(s.t, err)
-	p.AwaitLog(s.t, "needs as many partitions as the topics that are read", 60*time.Second)
+	p.AwaitLog(s.t, "waits, since the state topic", 60*time.Second)
 
 	direct := s.cluster.Client(kgo.RecordPartitioner(kgo.ManualPartitioner()))
 	value, err := s.enc.Append(nil, order.Order{ID: "manual", Product: "Pen", Price: 1.5})

@@ -28,7 +28,7 @@ type Sums struct {
 	Reread int64 `json:"reread"`
 	// Skipped are those that were never read, since the group's offset was reset forwards.
 	Skipped int64 `json:"skipped"`
-	// Missing are those without an outcome, beyond the dropped and the skipped ones.
+	// Missing are orders and rereads without an outcome, beyond the dropped and the skipped ones.
 	Missing int64 `json:"missing"`
 	// Duplicates are outcomes beyond the first of an order and those of rereads, and outcomes of
 	// no order at all.
@@ -133,9 +133,8 @@ func (a *Account) Sums() Sums {
 	}
 	s.Missing = open - s.Dropped
 	s.Duplicates -= s.Reread
-	if both := min(-s.Missing, -s.Duplicates); both > 0 { // dropped at one time, not at the other
-		s.Missing += both
-		s.Duplicates += both
+	if s.Duplicates < 0 { // a reread has no outcome, unless that was to be dropped
+		s.Missing, s.Duplicates = s.Missing-s.Duplicates, 0
 	}
 	return s
 }

@@ -56,6 +56,49 @@ func TestAccounts(t *testing.T) {
 			a.Outcome(11, Processed)
 			a.Dropped, a.Start = 5, 3
 		}, Sums{Orders: 3, Processed: 2, Dropped: 1}},
+		{"one was read again", func(a *Account) {
+			a.Outcome(10, Processed)
+			a.Outcome(11, Processed)
+			a.Outcome(11, DeadLettered)
+			a.Outcome(12, Processed)
+			a.Reread = 1
+		}, Sums{Orders: 3, Processed: 3, DeadLettered: 1, Reread: 1}},
+		{"one was read again, and another has an outcome too many", func(a *Account) {
+			a.Outcome(10, Processed)
+			a.Outcome(10, Processed)
+			a.Outcome(11, Processed)
+			a.Outcome(11, Processed)
+			a.Outcome(12, Processed)
+			a.Reread = 1
+		}, Sums{Orders: 3, Processed: 5, Reread: 1, Duplicates: 1}},
+		{"one was read again and has no second outcome", func(a *Account) {
+			a.Outcome(10, Processed)
+			a.Outcome(11, Processed)
+			a.Outcome(12, Processed)
+			a.Reread = 1
+		}, Sums{Orders: 3, Processed: 3, Reread: 1, Missing: 1}},
+		{"one was dropped, read again, and passed", func(a *Account) {
+			a.Outcome(10, Processed)
+			a.Outcome(11, Processed)
+			a.Outcome(12, Processed)
+			a.Dropped, a.Reread = 1, 1
+		}, Sums{Orders: 3, Processed: 3, Dropped: 1, Reread: 1}},
+		{"one was dropped twice", func(a *Account) {
+			a.Outcome(10, Processed)
+			a.Outcome(11, Processed)
+			a.Dropped, a.Reread = 2, 1
+		}, Sums{Orders: 3, Processed: 2, Dropped: 2, Reread: 1}},
+		{"one was skipped", func(a *Account) {
+			a.Outcome(10, Processed)
+			a.Outcome(11, Processed)
+			a.Skip(12, 20)
+		}, Sums{Orders: 3, Processed: 2, Skipped: 1}},
+		{"one was skipped and read after all", func(a *Account) {
+			a.Outcome(10, Processed)
+			a.Outcome(11, Processed)
+			a.Outcome(12, Processed)
+			a.Skip(0, 12)
+		}, Sums{Orders: 3, Processed: 3}},
 		{"more were dropped than are missing", func(a *Account) {
 			a.Outcome(10, Processed)
 			a.Outcome(11, Processed)
@@ -74,4 +117,11 @@ func TestAccounts(t *testing.T) {
 			require.Equal(t, c.want.Missing == 0 && c.want.Duplicates == 0, report.OK)
 		})
 	}
+}
+
+func TestSumsShowResetsOnlyWhereThereWereAny(t *testing.T) {
+	s := Sums{Orders: 3, Processed: 2, DeadLettered: 1}
+	require.Equal(t, "3 orders = 2 processed + 1 dead-lettered + 0 waiting + 0 dropped; 0 missing, 0 duplicates", s.String())
+	s.Processed, s.Reread, s.Skipped = 3, 2, 1
+	require.Equal(t, "3 orders + 2 read again = 3 processed + 1 dead-lettered + 0 waiting + 0 dropped + 1 skipped; 0 missing, 0 duplicates", s.String())
 }
