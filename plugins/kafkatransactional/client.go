@@ -74,8 +74,8 @@ type client struct {
 	aborts     int // in a row
 	pausing    pausing
 	// fresh tells that what a restart would decide anew has to be committed at once: where to
-	// begin with partitions for which the group had committed nothing, and that keys which were
-	// blocked are not any more.
+	// go on with partitions for which the group had committed nothing, or another offset than
+	// their state, and that keys which were blocked are not any more.
 	fresh bool
 }
 

@@ -15,27 +15,29 @@ import (
 	"github.com/orderflow/orderflow/test/child"
 )
 
-// What an operator or the broker does to topics and offsets. The README's table of messages tells
-// what each of these leads to.
+// troubles are what an operator or the broker does to topics and offsets. The README's table of
+// messages tells what each of them leads to.
+var troubles = []struct {
+	name string
+	test func(*site)
+}{
+	{"the DLQ is missing", dlqMissing},
+	{"orders are too large", tooLarge},
+	{"orders is made again while the consumer runs", madeAgainWhileRunning},
+	{"orders is made again while the consumer is down", madeAgainWhileDown},
+	{"orders gets more partitions", morePartitions},
+	{"offsets are reset backwards", resetBackwards},
+	{"offsets are reset forwards", resetForwards},
+	{"offsets are forgotten", offsetsForgotten},
+	{"retention deletes what is not read", retentionDeletesUnread},
+	{"retention deletes what waits", retentionDeletesWaiting},
+}
+
 func TestTopicsInTrouble(t *testing.T) {
 	cluster := Start(t, Options{})
-	for _, c := range []struct {
-		name string
-		test func(*site)
-	}{
-		{"the DLQ is missing", dlqMissing},
-		{"orders are too large", tooLarge},
-		{"orders is made again while the consumer runs", madeAgainWhileRunning},
-		{"orders is made again while the consumer is down", madeAgainWhileDown},
-		{"orders gets more partitions", morePartitions},
-		{"offsets are reset backwards", resetBackwards},
-		{"offsets are reset forwards", resetForwards},
-		{"offsets are forgotten", offsetsForgotten},
-		{"retention deletes what is not read", retentionDeletesUnread},
-		{"retention deletes what waits", retentionDeletesWaiting},
-	} {
+	for _, c := range troubles {
 		t.Run(c.name, func(t *testing.T) {
-			t.Parallel()
+			t.Parallel() // they mostly wait
 			c.test(newSite(t, cluster, strings.ReplaceAll(c.name, " ", "-")))
 		})
 	}

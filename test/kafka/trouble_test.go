@@ -207,6 +207,7 @@ func (s *site) delete(topic string) {
 	s.t.Helper()
 	_, err := s.admin.DeleteTopic(s.t.Context(), topic)
 	require.NoError(s.t, err)
+	s.client.PurgeTopicsFromClient(topic)
 	s.await("the end of "+topic, 20*time.Second, func() (any, bool) {
 		found, err := s.admin.ListTopics(s.t.Context(), topic)
 		return found, err == nil && !found.Has(topic)
