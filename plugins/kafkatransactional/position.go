@@ -72,10 +72,10 @@ func (c *client) passed(p *partition, recs []*kgo.Record, start int64) {
 	}
 }
 
-// place makes the restored state and the group's committed offset agree on where to go on. They
+// resume makes the restored state and the group's committed offset agree on where to go on. They
 // are committed together: where they differ, the offset was reset, or the group has forgotten it
 // and at is but where a new group would begin. c.mu must be held.
-func (c *client) place(p *partition, at int64, forgotten bool) {
+func (c *client) resume(p *partition, at int64, forgotten bool) {
 	switch l := &p.ledger; {
 	case l.Next == at:
 		return

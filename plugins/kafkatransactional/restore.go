@@ -170,7 +170,7 @@ func (c *client) restore(ctx context.Context, starts map[topicPartition]int64, f
 				continue
 			}
 		}
-		c.place(p, starts[tp], fresh[tp])
+		c.resume(p, starts[tp], fresh[tp])
 		c.parts[tp] = p
 	}
 	c.epoch++

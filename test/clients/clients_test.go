@@ -115,7 +115,10 @@ const atLeastOnce = "consumer_at_least_once"
 
 func forEachConsumer(t *testing.T, test func(t *testing.T, pipeline string)) {
 	for _, pipeline := range consumers {
-		t.Run(pipeline, func(t *testing.T) { test(t, pipeline) })
+		t.Run(pipeline, func(t *testing.T) {
+			t.Parallel() // each has a broker of its own, and mostly waits
+			test(t, pipeline)
+		})
 	}
 }
 

@@ -347,20 +347,35 @@ func clusterID() string {
 	}
 }
 
+// handedOut are the ports that were found: whoever got one may not have bound it yet.
+var handedOut struct {
+	sync.Mutex
+	ports map[int]bool
+}
+
 // freePorts finds ports below the range from which the kernel takes those of outgoing
 // connections. A broker that is killed and started again finds its port free then; and a client
 // that dials the port of a dead broker cannot be connected to itself.
 func freePorts(t testing.TB, n int) []int {
 	t.Helper()
+	handedOut.Lock()
+	defer handedOut.Unlock()
+	if handedOut.ports == nil {
+		handedOut.ports = map[int]bool{}
+	}
 	var ports []int
 	offset := os.Getpid() % 1000 * 10
 	for port := 20000 + offset; port < 32000 && len(ports) < n; port++ {
+		if handedOut.ports[port] {
+			continue
+		}
 		l, err := net.Listen("tcp", address(port))
 		if err != nil {
 			continue
 		}
 		defer l.Close()
 		ports = append(ports, port)
+		handedOut.ports[port] = true
 	}
 	if len(ports) < n {
 		t.Fatalf("finding %d free ports below 32000: found %d", n, len(ports))
