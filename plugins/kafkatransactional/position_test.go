@@ -105,9 +105,7 @@ func (w *world) ledgers() (sum Ledger) {
 	for _, l := range latest {
 		sum.Next += l.Next
 		sum.Reread += l.Reread
-		for _, s := range l.Skipped {
-			sum.Skipped = append(sum.Skipped, s)
-		}
+		sum.Skipped = append(sum.Skipped, l.Skipped...)
 	}
 	return sum
 }
