@@ -121,7 +121,7 @@ func (c *client) check(ctx context.Context, topics []string) error {
 		if !t.exists {
 			return fmt.Errorf("topic %q does not exist", topic)
 		}
-		if t.partitions != state.partitions {
+		if t.partitions > state.partitions {
 			return fmt.Errorf("state topic %q has %d partitions, but topic %q has %d: it needs as many", c.conf.stateTopic, state.partitions, topic, t.partitions)
 		}
 	}

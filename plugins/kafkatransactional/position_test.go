@@ -265,7 +265,7 @@ func TestPartitionsThatAreAddedWaitForTheirState(t *testing.T) {
 		require.NoError(t, cl.ProduceSync(t.Context(), &kgo.Record{Topic: "orders", Partition: partitions, Value: []byte("good")}).FirstErr())
 		time.Sleep(10 * time.Second)
 		w.once(60)
-		_, err = adm.CreatePartitions(t.Context(), 1, "state")
+		_, err = adm.CreatePartitions(t.Context(), 2, "state") // one for later
 		require.NoError(t, err)
 		time.Sleep(30 * time.Second)
 		w.once(61)
