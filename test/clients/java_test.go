@@ -93,7 +93,7 @@ func (s *system) register(path string) int {
 }
 
 // kcat returns what kcat prints of the committed records of a topic, by place: the length and
-// bytes of key and value (-1 is null), and the headers.
+// bytes of key and value (-1 is null), and the headers, up to a byte 0 in their values.
 func kcat(t *testing.T, brokers, topic string) map[string]string {
 	t.Helper()
 	const end = " ~end~\n"
@@ -122,7 +122,7 @@ func kcatForm(records []Record) map[string]string {
 	for _, r := range records {
 		var headers []string
 		for _, h := range r.Headers {
-			value := string(h.Value)
+			value, _, _ := strings.Cut(string(h.Value), "\x00") // where kcat ends it
 			if h.Value == nil {
 				value = "NULL"
 			}
