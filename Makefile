@@ -4,7 +4,7 @@ GO      ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 
 .DEFAULT_GOAL := help
-.PHONY: help build test race lint fmt ci demo kafka simulate mutants bench up down
+.PHONY: help build test race lint fmt ci demo kafka simulate fuzz soak mutants bench up down
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "make %-8s %s\n", $$1, $$2 }'
@@ -39,8 +39,14 @@ kafka: ## run the tests against Apache Kafka and with other clients (needs a JDK
 simulate: ## play SEEDS schedules of faults in virtual time (5000)
 	SEEDS=$(or $(SEEDS),5000) $(GO) test -tags synctests -count=1 -timeout 0 ./test/simulation
 
-mutants: ## break the rules of the transaction and see that the tests find each
-	ORDERFLOW_MUTATIONS=1 $(GO) test -count=1 -timeout 20m -v ./test/mutation
+fuzz: ## fuzz each target for FUZZTIME (5s)
+	FUZZTIME=$(or $(FUZZTIME),5s) bash .ci/run fuzz
+
+soak: ## load and random faults for SOAK (1h) on Apache Kafka, what it takes must stay level
+	ORDERFLOW_KAFKA=1 SOAK=$(or $(SOAK),1h) $(GO) test -count=1 -timeout 0 -v ./test/soak
+
+mutants: ## break the rules of the product and see that the tests find each
+	ORDERFLOW_MUTATIONS=1 $(GO) test -count=1 -timeout 30m -v ./test/mutation
 
 bench: ## run the benchmarks of the hot paths
 	$(GO) test -run '^$$' -bench . -benchmem ./internal/... ./plugins/...

@@ -84,6 +84,22 @@ func TestReadsAPartOfAPartition(t *testing.T) {
 	require.Empty(t, w.read(map[int32]committed.Range{0: {From: 2, To: 2}, 1: {}}))
 }
 
+// The record before the end may be missing, since it was aborted or compacted; the next one that
+// is there lies beyond the end.
+func TestAnEndThatIsNotThereIsNotPassed(t *testing.T) {
+	w := start(t)
+	w.write(w.commit, "a")
+	other, err := kgo.NewClient(append(w.opts, kgo.RecordPartitioner(kgo.ManualPartitioner()))...)
+	require.NoError(t, err)
+	defer other.Close()
+	w.write(func() error {
+		require.NoError(t, other.ProduceSync(t.Context(), &kgo.Record{Topic: "t", Value: []byte("beyond")}).FirstErr())
+		return w.abort()
+	}, "aborted")
+	require.Equal(t, []string{"a"}, w.read(map[int32]committed.Range{0: {To: 3}}))
+	require.Equal(t, []string{"a", "beyond"}, w.read(map[int32]committed.Range{0: {To: 4}}))
+}
+
 func TestReadingToTheHighWatermarkWaitsForTheOpenTransaction(t *testing.T) {
 	w := start(t)
 	w.write(nil, "late")

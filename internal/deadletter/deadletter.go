@@ -3,6 +3,7 @@
 package deadletter
 
 import (
+	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -46,11 +47,15 @@ const (
 	// Unknown is a partition or offset that is not known.
 	Unknown = -1
 
+	// maxSmall is the largest partition or count that is read.
+	maxSmall = math.MaxInt32
+
 	timeFormat = "2006-01-02T15:04:05.000Z"
 )
 
-// Letter is what is known of a failure. A field that is empty, a zero time and a partition or
-// offset of Unknown are left out of the headers.
+// Letter is what is known of a failure. A field that is empty, a zero time, one beyond the years
+// of RFC 3339 (a record's timestamp can be any) and a partition or offset of Unknown are left out
+// of the headers.
 type Letter struct {
 	ID    string
 	Class string
@@ -88,7 +93,7 @@ func (l *Letter) Identify(header func(name string) (string, bool)) {
 	}
 	count, _ := header(HeaderRedrives)
 	id, _ := header(HeaderID)
-	if n, err := strconv.Atoi(count); err == nil && n >= 1 && id != "" && utf8.ValidString(id) && len(id) <= MaxText {
+	if n, err := strconv.Atoi(count); err == nil && n >= 1 && n <= maxSmall && id != "" && utf8.ValidString(id) && len(id) <= MaxText {
 		l.ID, l.Redrives = id, n
 	}
 }
@@ -102,7 +107,7 @@ func (l *Letter) Headers() []Header {
 		}
 	}
 	moment := func(name string, t time.Time) {
-		if !t.IsZero() {
+		if writable(t) {
 			h = append(h, Header{name, formatTime(t)})
 		}
 	}
@@ -158,7 +163,7 @@ func Read(header func(name string) (string, bool)) (Letter, bool) {
 	}
 	small := func(name string, unknown int) int {
 		n := number(name, int64(unknown))
-		if n > 1<<31-1 {
+		if n > maxSmall {
 			return unknown
 		}
 		return int(n)
@@ -192,11 +197,17 @@ func clean(s string) string {
 	return s[:end] + Truncated
 }
 
+// writable tells whether a time is known, and can be written with a year of four digits.
+func writable(t time.Time) bool {
+	year := t.UTC().Year()
+	return !t.IsZero() && year >= 0 && year <= 9999
+}
+
 func formatTime(t time.Time) string { return t.UTC().Format(timeFormat) }
 
 func parseTime(s string) time.Time {
 	t, err := time.Parse(time.RFC3339Nano, s)
-	if err != nil {
+	if err != nil || !writable(t) {
 		return time.Time{}
 	}
 	return t.UTC()
@@ -207,7 +218,7 @@ func parseTime(s string) time.Time {
 func formatTimes(times []time.Time) string {
 	var b strings.Builder
 	for i, t := range times {
-		if len(times) > MaxTimes && i >= MaxTimes/2 && i < len(times)-MaxTimes/2 {
+		if !writable(t) || len(times) > MaxTimes && i >= MaxTimes/2 && i < len(times)-MaxTimes/2 {
 			continue
 		}
 		if b.Len() > 0 {

@@ -294,59 +294,6 @@ func TestFrames(t *testing.T) {
 	}
 }
 
-func FuzzDecode(f *testing.F) {
-	reader := current(f)
-	var decoders []*order.Decoder
-	for _, w := range []*order.Schema{
-		reader, file(f, version1), file(f, version3),
-		parse(f, record(`{"name":"m","type":{"type":"map","values":{"type":"array","items":["null","int"]}}},{"name":"e","type":{"type":"enum","name":"E","symbols":["X"]}},`)),
-	} {
-		decoders = append(decoders, decoder(f, reader, w))
-	}
-	f.Add([]byte(sample))
-	f.Add([]byte("\x00\x00" + sample))
-	f.Add([]byte("\xfe\xff\xff\xff\xff\xff\xff\xff\xff\x01" + sample))
-	f.Add([]byte("\x02\x02k\x04\x02\x02\x00\x00\x00\x00" + sample))
-	e := encoder(f, reader)
-	f.Fuzz(func(t *testing.T, data []byte) {
-		for i, d := range decoders {
-			o, err := d.Decode(data)
-			if err != nil {
-				continue
-			}
-			again, err := e.Append(nil, o)
-			require.NoError(t, err)
-			back, err := decoders[0].Decode(again)
-			require.NoError(t, err)
-			require.Equal(t, o.ID, back.ID)
-			require.Equal(t, o.Product, back.Product)
-			require.Equal(t, math.Float64bits(o.Price), math.Float64bits(back.Price))
-			if i == 0 {
-				require.LessOrEqual(t, len(again), len(data))
-			}
-		}
-	})
-}
-
-func FuzzParseSchema(f *testing.F) {
-	for _, p := range []string{"../../config/schemas/order.avsc", version1, version3} {
-		text, err := os.ReadFile(p)
-		require.NoError(f, err)
-		f.Add(string(text), []byte(sample))
-	}
-	reader := current(f)
-	f.Fuzz(func(_ *testing.T, text string, data []byte) {
-		s, err := order.ParseSchema(text)
-		if err != nil {
-			return
-		}
-		if d, err := order.NewDecoder(reader, s); err == nil {
-			_, _ = d.Decode(data)
-		}
-		_, _ = order.NewEncoder(s)
-	})
-}
-
 func BenchmarkDecode(b *testing.B) {
 	for name, writer := range map[string]*order.Schema{"same schema": current(b), "newer writer": file(b, version3)} {
 		data, err := encoder(b, writer).Append(nil, order.Order{ID: "order-000001-000042", Product: "Mechanical Keyboard", Price: 129.99})

@@ -29,7 +29,7 @@ type Place struct {
 
 func (p Place) String() string { return fmt.Sprintf("%s/%d/%d", p.Topic, p.Partition, p.Offset) }
 
-// ParsePlace is the inverse of String.
+// ParsePlace is the inverse of String; it takes nothing that String does not write.
 func ParsePlace(s string) (Place, error) {
 	parts := strings.Split(s, "/")
 	if len(parts) != 3 || parts[0] == "" {
@@ -43,7 +43,11 @@ func ParsePlace(s string) (Place, error) {
 	if err != nil || offset < 0 {
 		return Place{}, fmt.Errorf("place %q: offset %q is no number", s, parts[2])
 	}
-	return Place{parts[0], int32(partition), offset}, nil
+	p := Place{parts[0], int32(partition), offset}
+	if p.String() != s { // a second key for one place would outlive the compaction of the first
+		return Place{}, fmt.Errorf("place %q: want it as %s", s, p)
+	}
+	return p, nil
 }
 
 // What became of a dead letter.

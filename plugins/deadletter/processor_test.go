@@ -18,6 +18,7 @@ import (
 	"github.com/orderflow/orderflow/internal/deadletter"
 	"github.com/orderflow/orderflow/internal/failure"
 	"github.com/orderflow/orderflow/internal/summary"
+	"github.com/orderflow/orderflow/test/carried"
 )
 
 // call is a child processor made of a function, which a test gives by name.
@@ -181,6 +182,18 @@ func TestOriginalContent(t *testing.T) {
 			require.NoError(t, err)
 			require.Equal(t, test.want, b)
 		})
+	}
+}
+
+func TestAnOrderOfASessionGetsItsOwnContentBack(t *testing.T) {
+	for name, content := range map[string][]byte{"its bytes": {0, 0xff}, "an empty value": {}, "a null value": nil} {
+		p, _ := build(t, "")
+		m, _ := new(carried.Session).Message(7, content)
+		m.SetStructured(map[string]any{"changed": true})
+		m.SetError(errors.New("bad"))
+		b, err := process(t, p, m).AsBytes()
+		require.NoError(t, err)
+		require.Equal(t, content, b, name)
 	}
 }
 

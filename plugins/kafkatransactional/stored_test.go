@@ -71,7 +71,7 @@ func FuzzDecodeWaiting(f *testing.F) {
 		if err != nil {
 			return
 		}
-		again, err := appendWaiting(nil, w, 1<<20)
+		again, err := appendWaiting(nil, w, mostOf(w))
 		require.NoError(t, err)
 		twice, err := decodeWaiting(StateKey{Topic: "t"}, again)
 		require.NoError(t, err)

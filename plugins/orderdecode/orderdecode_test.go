@@ -17,6 +17,8 @@ import (
 	"github.com/orderflow/orderflow/config/schemas"
 	"github.com/orderflow/orderflow/internal/failure"
 	"github.com/orderflow/orderflow/internal/order"
+	"github.com/orderflow/orderflow/test/bounded"
+	"github.com/orderflow/orderflow/test/carried"
 )
 
 const sample = "\x06A-1" + "\x06Pen" + "\x00\x00\x00\x00\x00\x00\xf8\x3f"
@@ -94,6 +96,15 @@ func TestPlainAndFramedOrdersInOneBatch(t *testing.T) {
 	require.Equal(t, framed(7, sample), original, "with the frame")
 }
 
+func TestAnOrderOfASessionIsNotKeptTwice(t *testing.T) {
+	msg, _ := new(carried.Session).Message(7, []byte(sample))
+	_, err := build(t, nil).ProcessBatch(t.Context(), service.MessageBatch{msg})
+	require.NoError(t, err)
+	require.NoError(t, msg.GetError())
+	_, kept := msg.MetaGetMut("original_value")
+	require.False(t, kept)
+}
+
 func TestAPlainOrderWithoutIDIsNoFrame(t *testing.T) {
 	// An empty order id is a zero byte, like the begin of a frame.
 	withoutID := []byte("\x00" + "\x06Pen" + "\x00\x00\x00\x00\x00\x00\xf8\x3f")
@@ -154,7 +165,9 @@ func TestWhatIsNoOrder(t *testing.T) {
 func TestAnOutageThatOutlivesTheContextIsNoFailure(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	batch := run(t, ctx, build(t, &known{}), framed(9, sample), []byte(sample))
+	alsoPlain := framed(9, "\x00\x00\x00\xf8\x3f") // what it is nobody can tell before the registry is back
+	batch := run(t, ctx, build(t, &known{}), framed(9, sample), []byte(sample), alsoPlain)
+	require.ErrorIs(t, batch[2].GetError(), context.Canceled)
 	require.ErrorIs(t, batch[0].GetError(), context.Canceled)
 	require.EqualError(t, batch[0].GetError(), "decoding order: 21 bytes: waiting for the schema registry: context canceled")
 	class, _ := failure.Of(batch[0].GetError())
@@ -242,14 +255,18 @@ func FuzzProcess(f *testing.F) {
 	f.Add([]byte(sample))
 	f.Add(framed(7, sample))
 	f.Add(framed(8, sample))
+	f.Add(framed(7, "\xfe\xff\xff\xff\xff\xff\xff\xff\xff\x01"))
+	f.Add([]byte{})
 	f.Fuzz(func(t *testing.T, value []byte) {
 		if id, _, ok := order.SplitFrame(value); ok && id == 9 {
 			return // waits for ever
 		}
-		msg := run(t, t.Context(), p, value)[0]
+		var msg *service.Message
+		bounded.Memory(t, len(value), func() { msg = run(t, t.Context(), p, value)[0] })
 		if err := msg.GetError(); err != nil {
 			class, _ := failure.Of(err)
 			require.Equal(t, failure.Permanent, class)
+			require.Regexp(t, `^decoding order: (the value is |\d+ bytes: )`, err.Error())
 		}
 		original, _ := msg.MetaGetMut("original_value")
 		require.Equal(t, value, original)

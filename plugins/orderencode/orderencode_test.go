@@ -12,6 +12,7 @@ import (
 
 	"github.com/redpanda-data/benthos/v4/public/service"
 	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/sr"
 	"github.com/twmb/franz-go/pkg/sr/srfake"
 
 	"github.com/orderflow/orderflow/config/schemas"
@@ -78,18 +79,23 @@ func TestFramedOrdersAgainstAFakeRegistry(t *testing.T) {
 	requireCode(t, unregistered.GetError(), "schema_not_registered")
 	require.Equal(t, doc, content(t, unregistered))
 
+	// Ids are given out by the registry, not by subject: the one of ours is not the first.
+	for _, subject := range []string{"payments-value", "orders-value"} {
+		_, _, err := fake.RegisterSchema(subject, sr.Schema{Schema: fmt.Sprintf(`{"type":"record","name":%q,"fields":[]}`, subject[:6])})
+		require.NoError(t, err)
+	}
 	p := build(t, yaml)
 	batch := run(t, p, service.NewMessage([]byte(doc)), service.NewMessage([]byte(`{}`)), service.NewMessage([]byte(doc)))
 	require.NoError(t, batch[0].GetError())
-	require.Equal(t, "\x00\x00\x00\x00\x01"+sample, content(t, batch[0]))
+	require.Equal(t, "\x00\x00\x00\x00\x03"+sample, content(t, batch[0]))
 	requireCode(t, batch[1].GetError(), "order_id_missing")
 	require.Equal(t, content(t, batch[0]), content(t, batch[2]))
-	registered, ok := fake.GetSchema("orders-value", 1)
+	registered, ok := fake.GetSchema("orders-value", 2)
 	require.True(t, ok)
 	require.JSONEq(t, schemas.Order, registered.Schema.Schema)
 
 	require.Equal(t, sample, content(t, run(t, build(t, "framing: plain\n"+yaml), service.NewMessage([]byte(doc)))[0]))
-	require.Equal(t, "\x00\x00\x00\x00\x01"+sample,
+	require.Equal(t, "\x00\x00\x00\x00\x03"+sample,
 		content(t, run(t, build(t, "framing: confluent\nregister: false\n"+yaml), service.NewMessage([]byte(doc)))[0]))
 }
 

@@ -2,7 +2,7 @@ package mutation
 
 // mutants are rules to break: where the code is, what stands there, what it becomes, and a test
 // that fails then.
-var mutants = map[string]struct{ file, old, new, test string }{
+var mutants = map[string]mutant{
 	// What a commit carries, and when it is refused.
 	"commits offsets only where they moved": {
 		"commit.go", "if sent[topicPartition{topic, partition}] || at.Offset < 0 {",

@@ -1,5 +1,5 @@
-// Package mutation breaks the transaction on purpose, one rule at a time, and asserts that the
-// tests of kafka_transactional find it. The mutants exist only in a build overlay.
+// Package mutation breaks the product on purpose, one rule at a time, and asserts that a test of
+// the package that holds the rule finds it. The mutants exist only in a build overlay.
 package mutation
 
 import (
@@ -15,56 +15,72 @@ import (
 	"github.com/orderflow/orderflow/test/child"
 )
 
-// Env names the variable that turns on what builds the plugin many times.
+// Env names the variable that turns on what builds tests many times.
 const Env = "ORDERFLOW_MUTATIONS"
 
 const plugin = "plugins/kafkatransactional"
 
+// mutant is a rule to break: the file, what stands there, what it becomes, and a test of the
+// file's package that fails then.
+type mutant struct{ file, old, new, test string }
+
+// all returns the mutants of both tables, with files from the directory of the module.
+func all() map[string]mutant {
+	every := map[string]mutant{}
+	for name, m := range mutants {
+		every["transaction: "+name] = mutant{plugin + "/" + m.file, m.old, m.new, m.test}
+	}
+	for name, m := range product {
+		every["product: "+name] = m
+	}
+	return every
+}
+
 // A change of the code must not make a mutant void.
 func TestEachMutantBreaksWhatStandsInTheCode(t *testing.T) {
 	root := child.Root(t)
-	var tests strings.Builder
-	files, err := filepath.Glob(filepath.Join(root, plugin, "*_test.go"))
-	require.NoError(t, err)
-	for _, file := range files {
-		text, err := os.ReadFile(file)
-		require.NoError(t, err)
-		tests.Write(text)
-	}
-	for name, m := range mutants {
+	for name, m := range all() {
 		t.Run(name, func(t *testing.T) {
-			source, err := os.ReadFile(filepath.Join(root, plugin, m.file))
+			source, err := os.ReadFile(filepath.Join(root, m.file))
 			require.NoError(t, err)
 			require.Equal(t, 1, strings.Count(string(source), m.old), "%s has changed", m.file)
+			files, err := filepath.Glob(filepath.Join(root, filepath.Dir(m.file), "*_test.go"))
+			require.NoError(t, err)
+			var tests strings.Builder
+			for _, file := range files {
+				text, err := os.ReadFile(file)
+				require.NoError(t, err)
+				tests.Write(text)
+			}
 			require.Contains(t, tests.String(), "\nfunc "+m.test+"(t *testing.T) {", "the test that finds it")
 		})
 	}
 }
 
 func TestEachMutantIsFound(t *testing.T) {
+	every := all()
 	if os.Getenv(Env) == "" {
-		t.Skipf("builds the plugin %d times; run it with %s=1 go test ./test/mutation", len(mutants), Env)
+		t.Skipf("builds the tests of %d mutants; run it with %s=1 go test ./test/mutation", len(every), Env)
 	}
 	root := child.Root(t)
-	for name, m := range mutants {
+	for name, m := range every {
 		t.Run(name, func(t *testing.T) {
-			path := filepath.Join(root, plugin, m.file)
+			path, dir := filepath.Join(root, m.file), t.TempDir()
 			source, err := os.ReadFile(path)
 			require.NoError(t, err)
-			dir := t.TempDir()
-			mutant, overlay, binary := filepath.Join(dir, m.file), filepath.Join(dir, "overlay.json"), filepath.Join(dir, "plugin.test")
-			require.NoError(t, os.WriteFile(mutant, []byte(strings.Replace(string(source), m.old, m.new, 1)), 0o600))
-			replace, err := json.Marshal(map[string]any{"Replace": map[string]string{path: mutant}})
+			changed, overlay, tests := filepath.Join(dir, "mutant.go"), filepath.Join(dir, "overlay.json"), filepath.Join(dir, "tests")
+			require.NoError(t, os.WriteFile(changed, []byte(strings.Replace(string(source), m.old, m.new, 1)), 0o600))
+			replace, err := json.Marshal(map[string]any{"Replace": map[string]string{path: changed}})
 			require.NoError(t, err)
 			require.NoError(t, os.WriteFile(overlay, replace, 0o600))
 
-			build := exec.Command("go", "test", "-c", "-overlay", overlay, "-tags", "synctests", "-o", binary, "./"+plugin)
+			build := exec.Command("go", "test", "-c", "-overlay", overlay, "-tags", "synctests", "-o", tests, "./"+filepath.Dir(m.file))
 			build.Dir = root
 			out, err := build.CombinedOutput()
 			require.NoError(t, err, "the mutant does not compile:\n%s", out)
 
-			run := exec.Command(binary, "-test.run", "^"+m.test+"$", "-test.failfast", "-test.timeout", "60s")
-			run.Dir = filepath.Join(root, plugin)
+			run := exec.Command(tests, "-test.run", "^"+m.test+"$", "-test.failfast", "-test.timeout", "60s")
+			run.Dir = filepath.Dir(path)
 			out, err = run.CombinedOutput()
 			require.Error(t, err, "%s does not find it:\n%s", m.test, out)
 		})

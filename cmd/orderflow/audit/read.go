@@ -71,6 +71,9 @@ func ends(ctx context.Context, adm *kadm.Client, topics Topics) (map[string]int6
 // the other way round.
 func once(ctx context.Context, adm *kadm.Client, topics Topics, opts []kgo.Opt) (Report, error) {
 	committed, err := adm.FetchOffsetsForTopics(ctx, topics.Group, topics.Orders)
+	if errors.Is(err, kerr.UnknownTopicOrPartition) {
+		return Report{}, fmt.Errorf("topic %q does not exist", topics.Orders)
+	}
 	if err != nil && !errors.Is(err, kerr.GroupIDNotFound) { // which has read nothing yet
 		return Report{}, fmt.Errorf("fetching offsets of group %s: %w", topics.Group, err)
 	}

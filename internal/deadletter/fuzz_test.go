@@ -1,0 +1,72 @@
+package deadletter
+
+import (
+	"math"
+	"strconv"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/orderflow/orderflow/test/bounded"
+)
+
+// Any producer can write headers with our names. What is read of them is written again so that
+// every reader can read it, and reads the same.
+func FuzzParse(f *testing.F) {
+	f.Add("dlq_attempts", "3", "dlq_attempt_times", "2026-11-22T09:00:00.000Z,")
+	f.Add("dlq_error", "\xff\xfe", "dlq_timestamp", "9999-12-31T23:59:59.999Z")
+	f.Add("dlq_partition", "-1", "dlq_offset", "18446744073709551616")
+	f.Add("dlq_redrives", "2147483648", "dlq_first_failed_at", "0000-01-01T00:00:00+01:00")
+	f.Fuzz(func(t *testing.T, name1, value1, name2, value2 string) {
+		var l Letter
+		bounded.Memory(t, len(value1)+len(value2), func() { l, _ = Parse([]Header{{name1, value1}, {name2, value2}}) })
+		headers := l.Headers()
+		for _, h := range headers {
+			require.True(t, utf8.ValidString(h.Value), h.Name)
+			require.LessOrEqual(t, len(h.Value), MaxText, h.Name)
+			switch h.Name {
+			case HeaderFirstFailedAt, HeaderLastFailedAt, HeaderTimestamp:
+				_, err := time.Parse(time.RFC3339, h.Value)
+				require.NoError(t, err, h.Name)
+			}
+		}
+		again, _ := Parse(headers)
+		require.Equal(t, headers, again.Headers())
+	})
+}
+
+// An identity is the record's place or, with a count, what the record says; and what is written
+// of it is believed when it comes back.
+func FuzzIdentify(f *testing.F) {
+	f.Add("orders/0/3", "2", "orders", 1, int64(7))
+	f.Add("orders/0/3", "0", "", -1, int64(-1))
+	f.Add("\xff", "2147483648", "orders", 0, int64(math.MaxInt64))
+	f.Fuzz(func(t *testing.T, id, count, topic string, partition int, offset int64) {
+		l := Letter{Topic: topic, Partition: partition, Offset: offset}
+		header := func(headers map[string]string) func(string) (string, bool) {
+			return func(name string) (string, bool) { v, ok := headers[name]; return v, ok }
+		}
+		l.Identify(header(map[string]string{HeaderID: id, HeaderRedrives: count}))
+		if l.Redrives == 0 {
+			want := ""
+			if topic != "" && partition >= 0 && offset >= 0 {
+				want = topic + "/" + strconv.Itoa(partition) + "/" + strconv.FormatInt(offset, 10)
+			}
+			require.Equal(t, want, l.ID)
+			return
+		}
+		require.Positive(t, l.Redrives)
+		require.Equal(t, id, l.ID)
+		again := map[string]string{}
+		for _, h := range l.Headers() {
+			again[h.Name] = h.Value
+		}
+		read, _ := Read(header(again))
+		require.Equal(t, [2]any{l.ID, l.Redrives}, [2]any{read.ID, read.Redrives})
+		other := Letter{Topic: "elsewhere"}
+		other.Identify(header(again))
+		require.Equal(t, [2]any{l.ID, l.Redrives}, [2]any{other.ID, other.Redrives})
+	})
+}

@@ -1,0 +1,284 @@
+package mutation
+
+// product are rules to break outside of the transaction: the file, what stands there, what it
+// becomes, and a test of its package that fails then.
+var product = map[string]mutant{
+	// Retries.
+	"waits 1 s instead of 2": {
+		"internal/backoff/backoff.go", "d := s.delays[retry-1]",
+		"d := s.delays[max(retry-2, 0)]",
+		"TestDefaultIsExactlyOneTwoFourSeconds",
+	},
+	"ignores the longest delay": {
+		"internal/backoff/backoff.go", "d = min(d, e.Max)",
+		"_ = e.Max",
+		"TestExponential",
+	},
+	"retries a permanent error": {
+		"plugins/backoffretry/policy.go", "class == failure.Permanent {",
+		"class == \"\" {",
+		"TestPolicy",
+	},
+	"retries once more": {
+		"plugins/backoffretry/policy.go", "p.schedule.Delay(attempt, p.random)",
+		"p.schedule.Delay(max(attempt-1, 1), p.random)",
+		"TestPolicy",
+	},
+	"forgets the attempts before a restart": {
+		"plugins/backoffretry/processor.go", "failedAt = slices.Clone(h.Attempts)",
+		"_ = slices.Clone(h.Attempts)",
+		"TestAnOrderOfASessionWaitsThere",
+	},
+	"waits in place in spite of a session": {
+		"plugins/backoffretry/processor.go", "	if order != nil {\n		order.Wait(due)",
+		"	if order != nil && due.IsZero() {\n		order.Wait(due)",
+		"TestAnOrderOfASessionWaitsThere",
+	},
+	"begins an attempt with what the last one left": {
+		"plugins/backoffretry/processor.go", "trial := msg.Copy()",
+		"trial := msg",
+		"TestAFailingMessageIsTriedFourTimesOneTwoAndFourSecondsApart",
+	},
+	"drops an order whose wait was cut short": {
+		"plugins/backoffretry/processor.go", "return false, ctx.Err()",
+		"return true, nil",
+		"TestTheWaitEndsAtOnceWhenTheContextEnds",
+	},
+	"goes on after a child has failed": {
+		"internal/children/children.go", "if err := m.GetError(); err != nil {\n				return nil, &Failure",
+		"if err := m.GetError(); err != nil && i > 0 {\n				return nil, &Failure",
+		"TestRun",
+	},
+
+	// Dead letters.
+	"a dead letter carries the changed bytes": {
+		"plugins/deadletter/processor.go", "	if b, ok := p.originalOf(msg); ok {\n		msg.SetBytes(b)\n	}\n	msg.SetError(nil)",
+		"	msg.SetError(nil)",
+		"TestAFailedMessageBecomesADeadLetterOfTheContract",
+	},
+	"a dead letter of a session carries the changed bytes": {
+		"plugins/deadletter/processor.go", "return order.Content(), true",
+		"return order.Content(), false",
+		"TestAnOrderOfASessionGetsItsOwnContentBack",
+	},
+	"dead-letters what was cut short": {
+		"plugins/deadletter/processor.go", "if interrupted(err) && !p.all {",
+		"if interrupted(err) && p.all {",
+		"TestInterruptedMessagesStayAsTheyAre",
+	},
+	"keeps the headers of an earlier failure": {
+		"plugins/deadletter/processor.go", "			msg.MetaDelete(name)\n",
+		"			_ = name\n",
+		"TestForgedMetadataDoesNotCount",
+	},
+	"believes a mark that a producer wrote": {
+		"plugins/deadletter/processor.go", "if mark, _ := msg.MetaGetImmut(metaMark); mark == true {",
+		"if mark, ok := msg.MetaGetImmut(metaMark); ok && mark != nil {",
+		"TestForgedMetadataDoesNotCount",
+	},
+	"believes an id without a count": {
+		"internal/deadletter/deadletter.go", "n >= 1 && n <= maxSmall",
+		"n >= 0 && n <= maxSmall",
+		"TestIdentity",
+	},
+	"forgets the last attempts' times": {
+		"internal/deadletter/deadletter.go", "i >= MaxTimes/2 && i < len(times)-MaxTimes/2",
+		"i >= MaxTimes",
+		"TestManyAttemptTimesKeepTheFirstAndTheLast",
+	},
+	"adds up a dead letter twice": {
+		"plugins/dlqsummary/tally.go", "		t.total.Add(e.value)\n",
+		"		t.total.Add(e.value)\n		t.total.Add(e.value)\n",
+		"TestSummary",
+	},
+	"takes a tombstone for a mark": {
+		"internal/redrive/record.go", "if !ok || value == nil {",
+		"if !ok {",
+		"TestWhatIsNoMark",
+	},
+
+	// Avro.
+	"ignores left-over bytes": {
+		"internal/order/codec.go", "if len(rest) > 0 {",
+		"if len(rest) > len(data) {",
+		"TestRecordsThatAreNoOrders",
+	},
+	"believes a length": {
+		"internal/order/layout.go", "	if n > int64(len(b)) {\n		return nil, fmt.Errorf(\"record ends after %d of %d bytes\", len(b), n)\n	}\n	return b[n:], nil",
+		"	return b[min(n, int64(len(b))):], nil",
+		"TestRecordsThatAreNoOrders",
+	},
+	"believes a count of items": {
+		"internal/order/layout.go", "if n < 0 || n > int64(len(b)) {",
+		"if n < 0 {",
+		"TestRecordsThatAreNoOrders",
+	},
+	"takes a plain record for a frame": {
+		"internal/order/framing.go", "id <= math.MaxInt32",
+		"id <= math.MaxUint32",
+		"TestFrames",
+	},
+	"reads a record by its writer's schema alone": {
+		"internal/order/registry/registry.go", "order.NewDecoder(c.reader, schema)",
+		"order.NewDecoder(schema, schema)",
+		"TestSchemasThatCannotBeUsed",
+	},
+	"takes an outage for an answer": {
+		"internal/order/registry/registry.go", "	default:\n		return answer, false",
+		"	default:\n		return answer, true",
+		"TestAnOutageIsWaitedOut",
+	},
+	"takes a frame for a plain record while the registry is away": {
+		"plugins/orderdecode/decode.go", "[*failure.Error](err); answered {",
+		"[*failure.Error](err); answered || err != nil {",
+		"TestAnOutageThatOutlivesTheContextIsNoFailure",
+	},
+	"forgets the bytes as they came": {
+		"plugins/orderdecode/orderdecode.go", "msg.MetaSetMut(metaOriginal, value)",
+		"_ = value",
+		"TestPlainOrders",
+	},
+	"encodes an old schema id": {
+		"plugins/orderencode/orderencode.go", "order.AppendFrame(value, id)",
+		"order.AppendFrame(value, max(id, 2)-1)",
+		"TestFramedOrdersAgainstAFakeRegistry",
+	},
+
+	// Rules and simulated failures.
+	"takes a price of 0": {
+		"internal/order/order.go", "case o.Price <= 0:",
+		"case o.Price < 0:",
+		"TestRules",
+	},
+	"fails at each attempt": {
+		"plugins/ordervalidate/verdict.go", "j.simulator.Fails(o.ID, attempt())",
+		"j.simulator.Fails(o.ID, min(attempt(), 1))",
+		"TestSimulatedFailure",
+	},
+	"fails for good": {
+		"plugins/ordervalidate/verdict.go", "failure.NewTransient(",
+		"failure.NewPermanent(",
+		"TestSimulatedFailure",
+	},
+	"strikes the same orders with each seed": {
+		"internal/order/simulator.go", "for s, i := uint64(seed), 0;",
+		"for s, i := uint64(seed*0), 0;",
+		"TestAnotherSeedStrikesOtherOrders",
+	},
+
+	// Aggregates.
+	"applies twice": {
+		"plugins/runningaggregate/runningaggregate.go", "	count, average := p.owner.Apply(group, value)",
+		"	p.owner.Apply(group, value)\n	count, average := p.owner.Apply(group, value)",
+		"TestLogAtMostOncePerIntervalAndNeverStale",
+	},
+	"counts what has failed": {
+		"plugins/runningaggregate/runningaggregate.go", "		if msg.GetError() != nil {\n			continue\n		}",
+		"",
+		"TestOneBadMessageLeavesTheOthersAlone",
+	},
+	"shows what was aborted": {
+		"plugins/runningaggregate/session.go", "if s.source == source && s.epoch == epoch {",
+		"if s.source == source {",
+		"TestTheViewBeginsAnewWithTheSessionsState",
+	},
+	"keeps money in floats": {
+		"internal/aggregate/decimal.go", "return Decimal{micros: int64(m)}, nil",
+		"return Decimal{micros: int64(f * million)}, nil",
+		"TestFromFloatIsTheShortestDecimal",
+	},
+	"adds in floats beyond the fast path": {
+		"internal/aggregate/partial.go", "exactly(apd.BaseContext.Add(sum, p.rest, d.wide))",
+		"a, _ := p.rest.Float64()\n		b, _ := d.wide.Float64()\n		_, err := sum.SetFloat64(a + b)\n		exactly(0, err)",
+		"TestGroupsMergeIsAddInAnyPartition",
+	},
+	"merges the greater minimum": {
+		"internal/aggregate/partial.go", "other.min.Cmp(p.min) < 0",
+		"other.min.Cmp(p.min) > 0",
+		"TestGroupsMergeIsAddInAnyPartition",
+	},
+	"rounds half up": {
+		"internal/aggregate/partial.go", "return beyondHalf > 0 || beyondHalf == 0 && odd",
+		"return beyondHalf >= 0",
+		"TestPartialAsJSON",
+	},
+	"believes figures that no numbers have": {
+		"internal/aggregate/partial.go", "if !p.possible() {",
+		"if p.count < 0 {",
+		"TestRecords",
+	},
+	"makes groups without a bound": {
+		"internal/aggregate/groups.go", "return g.most > 0 && n >= g.most",
+		"return g.most > 0 && n > g.most",
+		"TestWhichGroupANumberIsCountedIn",
+	},
+
+	// What is read back from the broker.
+	"reads what was aborted": {
+		"internal/committed/committed.go", "kgo.ReadCommitted()",
+		"kgo.ReadUncommitted()",
+		"TestReadsWhatIsCommittedAndNothingElse",
+	},
+	"restores from the wrong offset": {
+		"internal/committed/committed.go", "At(r.From)",
+		"At(r.From + 1)",
+		"TestReadsWhatIsCommittedAndNothingElse",
+	},
+	"restores beyond the end": {
+		"internal/committed/committed.go", "!rec.Attrs.IsControl() && rec.Offset < end",
+		"!rec.Attrs.IsControl()",
+		"TestAnEndThatIsNotThereIsNotPassed",
+	},
+	"overlooks duplicates": {
+		"cmd/orderflow/audit/account.go", "s.Duplicates += seen - 1",
+		"s.Duplicates += 0",
+		"TestAccounts",
+	},
+	"audits from the topic's first order": {
+		"cmd/orderflow/audit/read.go", "if l.Start > a.From {",
+		"if l.Start < a.From {",
+		"TestAnAuditBeginsWhereTheGroupHasBegun",
+	},
+	"audits a tombstone as an order that waits": {
+		"cmd/orderflow/audit/read.go", "delete(waiting, k)",
+		"waiting[k] = true",
+		"TestAnAuditMatchesWhatIsCommitted",
+	},
+	"audits outcomes of other topics": {
+		"cmd/orderflow/audit/read.go", "		if topic != topics.Orders {\n			return\n		}\n		p, err",
+		"		p, err",
+		"TestWhatIsNotOfTheseOrdersIsLeftOut",
+	},
+
+	// The rest.
+	"swallows a produce error": {
+		"plugins/deliveryreport/deliveryreport.go", "	o.logProgress()\n	return err",
+		"	o.logProgress()\n	return nil",
+		"TestFailuresInTheSummary",
+	},
+	"overlooks a config that differs": {
+		"cmd/orderflow/topics/create.go", "if known && !sameValue(",
+		"if !known && !sameValue(",
+		"TestDifferences",
+	},
+	"takes a topic that exists for a new one": {
+		"cmd/orderflow/topics/create.go", "		return false, nil",
+		"		return true, nil",
+		"TestCreateTwice",
+	},
+	"lets a frame of any size through": {
+		"internal/devbroker/guard.go", "size < frameHeader-4 || size > maxFrame",
+		"size < frameHeader-4",
+		"TestCheckHead",
+	},
+	"keeps half a line of the journal": {
+		"internal/devbroker/journal.go", "j.file.Truncate(good)",
+		"j.file.Truncate(good + j.torn)",
+		"TestJournalEndsInTheMiddleOfALine",
+	},
+	"makes other orders of the same seed": {
+		"plugins/fakeorder/generator.go", "rand.NewPCG(seed, 0)",
+		"rand.NewPCG(seed, rand.Uint64())",
+		"TestTheFirstOrdersOfSeedOne",
+	},
+}
