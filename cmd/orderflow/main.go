@@ -19,6 +19,7 @@ import (
 	"github.com/orderflow/orderflow/cmd/orderflow/audit"
 	"github.com/orderflow/orderflow/cmd/orderflow/broker"
 	"github.com/orderflow/orderflow/cmd/orderflow/demo"
+	"github.com/orderflow/orderflow/cmd/orderflow/dlq"
 	"github.com/orderflow/orderflow/cmd/orderflow/exit"
 	"github.com/orderflow/orderflow/cmd/orderflow/topics"
 	"github.com/orderflow/orderflow/internal/summary"
@@ -38,6 +39,7 @@ func main() {
 		service.CLIOptAddCommand(topics.Command()),
 		service.CLIOptAddCommand(aggregates.Command()),
 		service.CLIOptAddCommand(audit.Command()),
+		service.CLIOptAddCommand(dlq.Command()),
 	)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)

@@ -1,9 +1,9 @@
 // Package deadletter is what a dead letter says about its failure: the headers, their names
-// and encodings, and how to read them again. It knows neither the host nor Kafka.
+// and encodings in the dialects that are in use, and how to read them again. It knows neither
+// the host nor Kafka.
 package deadletter
 
 import (
-	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -11,7 +11,7 @@ import (
 )
 
 // Names of the headers in the native dialect. Values are UTF-8 text; times are RFC 3339 in
-// UTC with milliseconds.
+// UTC with milliseconds. The other dialects use those of them for which they have no header.
 const (
 	HeaderID            = "dlq_id"
 	HeaderClass         = "dlq_class"
@@ -40,6 +40,8 @@ var Names = []string{
 const (
 	// MaxText is the most bytes that a text in a header takes, its mark of truncation included.
 	MaxText = 4096
+	// MaxTexts is the most bytes that all headers of a letter take together.
+	MaxTexts = 16 << 10
 	// Truncated ends a text that was cut.
 	Truncated = "… (truncated)"
 	// MaxTimes is how many attempt times are written: the first ones and the last.
@@ -47,15 +49,11 @@ const (
 	// Unknown is a partition or offset that is not known.
 	Unknown = -1
 
-	// maxSmall is the largest partition or count that is read.
-	maxSmall = math.MaxInt32
-
 	timeFormat = "2006-01-02T15:04:05.000Z"
 )
 
-// Letter is what is known of a failure. A field that is empty, a zero time, one beyond the years
-// of RFC 3339 (a record's timestamp can be any) and a partition or offset of Unknown are left out
-// of the headers.
+// Letter is what is known of a failure. A field that is empty, a zero time and a partition or
+// offset of Unknown are left out of the headers.
 type Letter struct {
 	ID    string
 	Class string
@@ -79,18 +77,26 @@ type Letter struct {
 	Redrives int
 }
 
-// Header is a name and a value.
-type Header struct{ Name, Value string }
+// Header is a name and a value, which is nil where it is null.
+type Header struct {
+	Name  string
+	Value []byte
+}
+
+// Origin is the place of the record that failed, topic/partition/offset, or "" if it is not known.
+func (l *Letter) Origin() string {
+	if l.Topic == "" || l.Partition < 0 || l.Offset < 0 {
+		return ""
+	}
+	return l.Topic + "/" + strconv.Itoa(l.Partition) + "/" + strconv.FormatInt(l.Offset, 10)
+}
 
 // Identify sets the id and the redrive count. A record that was redriven carries both headers
 // and keeps them, so that its failures can be told to be the same order's. Without a count of
 // at least 1 an id proves nothing (any producer can write such a header): the identity is then
 // the place of the record itself, if that is known. header looks up a header of the record.
 func (l *Letter) Identify(header func(name string) (string, bool)) {
-	l.ID, l.Redrives = "", 0
-	if l.Topic != "" && l.Partition >= 0 && l.Offset >= 0 {
-		l.ID = l.Topic + "/" + strconv.Itoa(l.Partition) + "/" + strconv.FormatInt(l.Offset, 10)
-	}
+	l.ID, l.Redrives = l.Origin(), 0
 	count, _ := header(HeaderRedrives)
 	id, _ := header(HeaderID)
 	if n, err := strconv.Atoi(count); err == nil && n >= 1 && n <= maxSmall && id != "" && utf8.ValidString(id) && len(id) <= MaxText {
@@ -98,106 +104,25 @@ func (l *Letter) Identify(header func(name string) (string, bool)) {
 	}
 }
 
-// Headers returns the letter as headers, in the order of Names.
-func (l *Letter) Headers() []Header {
-	h := make([]Header, 0, len(Names))
-	text := func(name, value string) {
-		if value != "" {
-			h = append(h, Header{name, clean(value)})
-		}
-	}
-	moment := func(name string, t time.Time) {
-		if writable(t) {
-			h = append(h, Header{name, formatTime(t)})
-		}
-	}
-	text(HeaderID, l.ID)
-	text(HeaderClass, l.Class)
-	text(HeaderCode, l.Code)
-	text(HeaderError, l.Error)
-	text(HeaderStage, l.Stage)
-	h = append(h, Header{HeaderAttempts, strconv.Itoa(l.Attempts)})
-	text(HeaderAttemptTimes, formatTimes(l.AttemptTimes))
-	moment(HeaderFirstFailedAt, l.FirstFailedAt)
-	moment(HeaderLastFailedAt, l.LastFailedAt)
-	text(HeaderTopic, l.Topic)
-	if l.Partition >= 0 {
-		h = append(h, Header{HeaderPartition, strconv.Itoa(l.Partition)})
-	}
-	if l.Offset >= 0 {
-		h = append(h, Header{HeaderOffset, strconv.FormatInt(l.Offset, 10)})
-	}
-	moment(HeaderTimestamp, l.Timestamp)
-	text(HeaderGroup, l.Group)
-	return append(h, Header{HeaderRedrives, strconv.Itoa(l.Redrives)})
-}
-
-// Parse reads a letter from headers; of a name that repeats, the last counts. It accepts
-// anything: what is missing or makes no sense is as if it were unknown. The second result
-// tells whether any header of the dialect was there.
-func Parse(headers []Header) (Letter, bool) {
-	return Read(func(name string) (string, bool) {
-		for i := len(headers) - 1; i >= 0; i-- {
-			if headers[i].Name == name {
-				return headers[i].Value, true
-			}
-		}
-		return "", false
-	})
-}
-
-// Read is Parse for headers that are looked up by name.
-func Read(header func(name string) (string, bool)) (Letter, bool) {
-	found := false
-	text := func(name string) string {
-		v, ok := header(name)
-		found = found || ok
-		return clean(v)
-	}
-	number := func(name string, unknown int64) int64 {
-		n, err := strconv.ParseInt(text(name), 10, 64)
-		if err != nil || n < 0 {
-			return unknown
-		}
-		return n
-	}
-	small := func(name string, unknown int) int {
-		n := number(name, int64(unknown))
-		if n > maxSmall {
-			return unknown
-		}
-		return int(n)
-	}
-	l := Letter{
-		ID: text(HeaderID), Class: text(HeaderClass), Code: text(HeaderCode), Error: text(HeaderError), Stage: text(HeaderStage),
-		Attempts:      small(HeaderAttempts, 0),
-		AttemptTimes:  parseTimes(text(HeaderAttemptTimes)),
-		FirstFailedAt: parseTime(text(HeaderFirstFailedAt)),
-		LastFailedAt:  parseTime(text(HeaderLastFailedAt)),
-		Topic:         text(HeaderTopic),
-		Partition:     small(HeaderPartition, Unknown),
-		Offset:        number(HeaderOffset, Unknown),
-		Timestamp:     parseTime(text(HeaderTimestamp)),
-		Group:         text(HeaderGroup),
-		Redrives:      small(HeaderRedrives, 0),
-	}
-	return l, found
-}
-
-// clean makes s valid UTF-8 of at most MaxText bytes. Cleaning twice changes nothing.
-func clean(s string) string {
+// clean makes s valid UTF-8 of at most that many bytes. Cleaning twice changes nothing. What has
+// no room even for the mark of truncation is empty.
+func clean(s string, most int) string {
 	s = strings.ToValidUTF8(s, "\uFFFD") // one for each run of broken bytes
-	if len(s) <= MaxText {
+	if len(s) <= most {
 		return s
 	}
-	end := MaxText - len(Truncated)
+	end := most - len(Truncated)
+	if end <= 0 {
+		return ""
+	}
 	for !utf8.RuneStart(s[end]) {
 		end--
 	}
 	return s[:end] + Truncated
 }
 
-// writable tells whether a time is known, and can be written with a year of four digits.
+// writable tells whether a time is known, and can be written with a year of four digits. A record
+// that was given another timestamp has none that a reader of RFC 3339 would take.
 func writable(t time.Time) bool {
 	year := t.UTC().Year()
 	return !t.IsZero() && year >= 0 && year <= 9999

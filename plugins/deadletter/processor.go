@@ -1,9 +1,10 @@
 // Package deadletter is the processor dead_letter: it turns a message that failed into a dead
-// letter, with its original bytes, what is known of the failure as metadata dlq_*, and without
-// the error.
+// letter, with its original bytes, what is known of the failure as metadata in the dialect that
+// its readers expect, and without the error.
 //
 // Guarantees: one message in, one message out (its child processors apart), in order. No
-// metadata of the record is removed but old dlq_* headers and a forged mark. A failure that
+// metadata of the record is removed but the headers of an older failure, in whatever dialect,
+// and a forged mark. A failure that
 // only says that the work was cut short, as at shutdown, is left on the message.
 //
 // It works on single messages, so that child processors may drop one, and it holds nothing
@@ -13,6 +14,7 @@ package deadletter
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"time"
 
@@ -27,6 +29,7 @@ import (
 
 const (
 	fieldGroup      = "group"
+	fieldDialect    = "dialect"
 	fieldOriginal   = "original_value"
 	fieldStage      = "stage"
 	fieldAll        = "all"
@@ -62,6 +65,15 @@ An error that only says that the work was cut short (the host stops, or the erro
 			service.NewStringField(fieldGroup).
 				Description("The consumer group that read the message, for `dlq_group`.").
 				Default("").Example("${CONSUMER_GROUP:orderflow}"),
+			service.NewStringAnnotatedEnumField(fieldDialect, map[string]string{
+				string(deadletter.Native):   "The names above, all UTF-8 text.",
+				string(deadletter.Spring):   "`kafka_dlt-…`, as Spring for Apache Kafka writes them: numbers are big-endian binary.",
+				string(deadletter.Connect):  "`__connect.errors.…`, as Kafka Connect writes them.",
+				string(deadletter.Streams):  "`__streams.errors.…`, as Kafka Streams writes them.",
+				string(deadletter.SmallRye): "`dead-letter-…`, as SmallRye Reactive Messaging writes them.",
+			}).
+				Description("The names and encodings in which the failure is described. What a dialect has no name for, such as the attempts, keeps the name above. The output has to let the names through: in its field `metadata`, or else.").
+				Default(string(deadletter.Native)),
 			service.NewStringField(fieldOriginal).
 				Description("The metadata that holds the original content as bytes, as `order_decode` leaves it. Only bytes count: a record header of that name is a string. Without it a message of the input `kafka_transactional` gets the value of its record; of other inputs the content stays what it is, or, of a message that failed in `processors`, becomes what it was before them.").
 				Default("original_value"),
@@ -117,6 +129,13 @@ func fromParsed(conf *service.ParsedConfig, mgr *service.Resources, sum *summary
 	if p.group, err = conf.FieldString(fieldGroup); err != nil {
 		return nil, err
 	}
+	dialect, err := conf.FieldString(fieldDialect)
+	if err != nil {
+		return nil, err
+	}
+	if p.dialect, err = deadletter.ParseDialect(dialect); err != nil {
+		return nil, fmt.Errorf("field %s: %w", fieldDialect, err)
+	}
 	if p.original, err = conf.FieldString(fieldOriginal); err != nil {
 		return nil, err
 	}
@@ -155,6 +174,7 @@ func fromParsed(conf *service.ParsedConfig, mgr *service.Resources, sum *summary
 
 type processor struct {
 	group     string
+	dialect   deadletter.Dialect
 	original  string
 	stage     string
 	all       bool
@@ -230,13 +250,9 @@ func (p *processor) failed(ctx context.Context, msg *service.Message, err error,
 	}
 	letter := write(msg.MetaGetImmut, err, stage, p.group, time.Now())
 
-	for _, name := range deadletter.Names {
-		if _, old := msg.MetaGetImmut(name); old {
-			msg.MetaDelete(name)
-		}
-	}
-	for _, h := range letter.Headers() {
-		msg.MetaSetMut(h.Name, h.Value)
+	forget(msg)
+	for _, h := range letter.Headers(p.dialect) {
+		msg.MetaSetMut(h.Name, string(h.Value)) // of any bytes: as a header that came in
 	}
 	msg.MetaSetMut(metaMark, true)
 	if b, ok := p.originalOf(msg); ok {
@@ -245,6 +261,20 @@ func (p *processor) failed(ctx context.Context, msg *service.Message, err error,
 	msg.SetError(nil)
 	p.report.letter(letter.Class, letter.Code)
 	return service.MessageBatch{msg}, nil
+}
+
+// forget drops what the message says of an older failure.
+func forget(msg *service.Message) {
+	var old []string
+	_ = msg.MetaWalkMut(func(name string, _ any) error {
+		if deadletter.IsOurs(name) {
+			old = append(old, name)
+		}
+		return nil
+	})
+	for _, name := range old {
+		msg.MetaDelete(name)
+	}
 }
 
 // refusal is the error text for a message that carries no error.

@@ -1,6 +1,6 @@
 // Package dlqsummary is the processor dlq_summary: it groups the dead letters that pass by
-// their error, logs how many there are, and reports at the end which orders failed and what
-// they are worth.
+// what they have in common, warns of each new group, logs how many there are, and reports at the
+// end which orders failed and what they are worth.
 //
 // Guarantees: every message passes unchanged and in order, whatever it is. Counts and the
 // total value are exact. Memory is bounded by max_groups and max_orders; it is all in memory,
@@ -8,10 +8,10 @@
 package dlqsummary
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
-	"strings"
 	"sync"
 	"time"
 
@@ -21,6 +21,7 @@ import (
 	"github.com/orderflow/orderflow/internal/aggregate"
 	"github.com/orderflow/orderflow/internal/deadletter"
 	"github.com/orderflow/orderflow/internal/summary"
+	"github.com/orderflow/orderflow/internal/triage"
 )
 
 const (
@@ -33,8 +34,6 @@ const (
 
 	// maxKept bounds the texts that are kept of a dead letter.
 	maxKept = 512
-	// unknown is the class and code of a message that carries no dead-letter headers.
-	unknown = "unknown"
 )
 
 func init() {
@@ -48,9 +47,9 @@ func spec() *service.ConfigSpec {
 	return service.NewConfigSpec().
 		Stable().
 		Categories("Utility").
-		Summary("Groups the dead letters that pass by class, code and error, and reports on them.").
+		Summary("Groups the dead letters that pass by class, code and the pattern of their errors, and reports on them.").
 		Description(`
-Reads the metadata that `+"`dead_letter`"+` writes. Messages pass unchanged. A running state is logged at most once per `+"`log_interval`"+`; the summary at the end of the run has the failures by code and error, the failed orders, and their exact total value.
+Reads the metadata that `+"`dead_letter`"+` writes, in any of its dialects. Messages pass unchanged. In the pattern of an error, numbers, ids, times and quoted values are `+"`*`"+`, so that failures of one kind are one group. Its id is the same in every run, and in `+"`orderflow dlq list`"+`. Each new group is logged as a warning, once a run; a running state is logged at most once per `+"`log_interval`"+`; the summary at the end of the run has the failures by code and pattern, the failed orders, and their exact total value.
 
 A message that a mapping fails on, for example since it is no JSON, is counted as undecodable, and still counted in its group.`).
 		Fields(
@@ -64,7 +63,7 @@ A message that a mapping fails on, for example since it is no JSON, is counted a
 				Description("A query for the value of a failed order: a number, or a string with a decimal number. Null is no value.").
 				Optional().Example("root = this.price"),
 			service.NewIntField(fieldMaxGroups).
-				Description("How many groups are told apart, at least 1. The rest is counted as one.").
+				Description("How many groups are told apart, at least 1, also in metrics. The rest is counted as one, `other`.").
 				Default(100),
 			service.NewIntField(fieldMaxOrders).
 				Description("How many orders are listed, 0 for no list. The others are counted.").
@@ -113,6 +112,8 @@ func fromParsed(conf *service.ParsedConfig, mgr *service.Resources, sum *summary
 		tally:    newTally(maxGroups, maxOrders),
 		seen:     mgr.Metrics().NewCounter("orderflow_dlq_summary_dead_letters_total", "class"),
 		broken:   mgr.Metrics().NewCounter("orderflow_dlq_summary_undecodable_total"),
+		grouped:  mgr.Metrics().NewCounter("orderflow_dlq_summary_group_dead_letters_total", "group", "code"),
+		first:    mgr.Metrics().NewGauge("orderflow_dlq_summary_group_first_seen_timestamp_seconds", "group", "code"),
 	}
 	for field, to := range map[string]**bloblang.Executor{fieldID: &p.id, fieldAbout: &p.about, fieldValue: &p.value} {
 		if conf.Contains(field) {
@@ -139,6 +140,8 @@ type processor struct {
 	interval         time.Duration
 	log              *service.Logger
 	seen, broken     *service.MetricCounter
+	grouped          *service.MetricCounter
+	first            *service.MetricGauge
 
 	mu       sync.Mutex // guards what follows
 	tally    *tally
@@ -165,7 +168,7 @@ func (p *processor) add(entries []entry, now time.Time) string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, e := range entries {
-		p.tally.add(e)
+		p.count(e)
 	}
 	if p.interval == 0 || p.due != nil || p.closed {
 		return ""
@@ -177,6 +180,18 @@ func (p *processor) add(entries []entry, now time.Time) string {
 	}
 	p.loggedAt = now
 	return p.tally.line()
+}
+
+// count adds an entry, and warns if it is the first of its kind.
+func (p *processor) count(e entry) {
+	group, isNew := p.tally.add(e)
+	p.grouped.Incr(1, group.ID, group.Code)
+	if group.First.Equal(e.At) {
+		p.first.Set(group.First.Unix(), group.ID, group.Code)
+	}
+	if isNew {
+		p.log.Warn(announce(group))
+	}
 }
 
 // logDue logs what came since the last line.
@@ -191,36 +206,53 @@ func (p *processor) logDue() {
 }
 
 func (p *processor) read(m *service.Message, now time.Time) entry {
-	letter, _ := deadletter.Read(m.MetaGet)
-	e := entry{class: keep(letter.Class), code: keep(letter.Code), err: keep(letter.Error), attempts: letter.Attempts, at: letter.LastFailedAt}
-	if e.class == "" {
-		e.class = unknown
-	}
-	if e.code == "" {
-		e.code = unknown
-	}
-	if e.at.IsZero() {
-		e.at = now
+	letter, _ := deadletter.Read(header(m))
+	e := entry{Entry: triage.Entry{Class: letter.Class, Code: letter.Code, Text: letter.Error, At: letter.LastFailedAt}, attempts: letter.Attempts}
+	if e.At.IsZero() {
+		e.At = written(m, now)
 	}
 
 	id, idErr := query(m, p.id)
 	about, aboutErr := query(m, p.about)
 	value, valueErr := query(m, p.value)
-	e.id, e.about = text(id), text(about)
-	if e.id == "" {
-		e.id = keep(letter.ID)
-	}
+	e.about = text(about)
+	e.Name = cmp.Or(text(id), letter.ID, letter.Origin())
 	if valueErr == nil && value != nil {
-		e.value, valueErr = aggregate.Parse(value)
-		e.hasValue = valueErr == nil
+		e.Value, valueErr = aggregate.Parse(value)
+		e.HasValue = valueErr == nil
 	}
 	e.undecodable = idErr != nil || aboutErr != nil || valueErr != nil
+	e.Decodable = !e.undecodable
 
-	p.seen.Incr(1, metricClass(e.class))
+	p.seen.Incr(1, metricClass(e.Class))
 	if e.undecodable {
 		p.broken.Incr(1)
 	}
 	return e
+}
+
+// written is when the record of a message was written, or now if its input does not tell.
+func written(m *service.Message, now time.Time) time.Time {
+	if v, _ := m.MetaGetImmut("kafka_timestamp_ms"); v != nil {
+		if ms, ok := v.(int64); ok { // a header of that name is a string
+			return time.UnixMilli(ms)
+		}
+	}
+	return now
+}
+
+// header looks up the headers of a message. Inputs make strings of them; a null one is nil.
+func header(m *service.Message) func(string) ([]byte, bool) {
+	return func(name string) ([]byte, bool) {
+		v, ok := m.MetaGetImmut(name)
+		switch v := v.(type) {
+		case string:
+			return []byte(v), ok
+		case []byte:
+			return v, ok
+		}
+		return nil, ok
+	}
 }
 
 // metricClass bounds the label: anybody can write a header.
@@ -229,7 +261,7 @@ func metricClass(class string) string {
 	case "permanent", "transient":
 		return class
 	}
-	return unknown
+	return triage.Unknown
 }
 
 // query runs a mapping that may be missing. A deleted root, or null, is no value. (In
@@ -262,9 +294,6 @@ func text(v any) string {
 		return keep(fmt.Sprint(t))
 	}
 }
-
-// keep cuts a text that stays in memory, and lets go of the message that it is a part of.
-func keep(s string) string { return strings.Clone(s[:min(len(s), maxKept)]) }
 
 // Close implements service.BatchProcessor.
 func (p *processor) Close(context.Context) error {

@@ -19,6 +19,7 @@ import (
 
 	"github.com/orderflow/orderflow/internal/deadletter"
 	"github.com/orderflow/orderflow/internal/summary"
+	"github.com/orderflow/orderflow/internal/triage"
 )
 
 const orders = `
@@ -45,8 +46,8 @@ func letter(class, code, text, content string, offset int64) *service.Message {
 		LastFailedAt: at, Topic: "orders", Offset: offset,
 	}
 	m := service.NewMessage([]byte(content))
-	for _, h := range l.Headers() {
-		m.MetaSetMut(h.Name, h.Value)
+	for _, h := range l.Headers(deadletter.Native) {
+		m.MetaSetMut(h.Name, string(h.Value))
 	}
 	return m
 }
@@ -66,7 +67,7 @@ func printed(sum *summary.Report) string {
 
 func TestSummary(t *testing.T) {
 	p, sum := build(t, orders)
-	require.Empty(t, p.tally.groups)
+	require.Zero(t, p.tally.groups.Len())
 	feed(t, p,
 		letter("transient", "simulated", "Max retries exceeded: Simulated processing failure", `{"orderId":"o-1","product":"apple","price":0.1}`, 1),
 		letter("permanent", "price", "price is 0", `{"orderId":"o-2","product":"pear","price":0}`, 2),
@@ -79,18 +80,63 @@ func TestSummary(t *testing.T) {
   undecodable  1
   failures
     2  simulated  transient  Max retries exceeded: Simulated processing failure
+    1  price      permanent  price is *
     1  decode     permanent  no Avro
-    1  price      permanent  price is 0
   groups
-    simulated  first 2026-11-22T09:00:01Z  last 2026-11-22T09:00:04Z  example o-1         value 0.3
-    decode     first 2026-11-22T09:00:03Z  last 2026-11-22T09:00:03Z  example orders/0/3  value -
-    price      first 2026-11-22T09:00:02Z  last 2026-11-22T09:00:02Z  example o-2         value 0
+    a8d538ce  simulated  50.0 %  first 2026-11-22T09:00:01Z  last 2026-11-22T09:00:04Z  40.0/min  example o-1         value 0.3  send again
+    045c806e  price      25.0 %  first 2026-11-22T09:00:02Z  last 2026-11-22T09:00:02Z  -         example o-2         value 0    mend
+    49fbabf7  decode     25.0 %  first 2026-11-22T09:00:03Z  last 2026-11-22T09:00:03Z  -         example orders/0/3  value -    none
   orders
     o-1         apple  0.1  4 attempts  Max retries exceeded: Simulated processing failure
     o-2         pear   0    4 attempts  price is 0
     orders/0/3  -      -    4 attempts  no Avro
     o-4         apple  0.2  4 attempts  Max retries exceeded: Simulated processing failure
 `, printed(sum))
+}
+
+func TestEachNewGroupIsWarnedOfOnce(t *testing.T) {
+	var lines bytes.Buffer
+	b := service.NewStreamBuilder()
+	b.SetLogger(slog.New(slog.NewTextHandler(&lines, nil)))
+	require.NoError(t, b.AddProcessorYAML("dlq_summary: {value: root = this.price, max_groups: 2, log_interval: 0s}"))
+	require.NoError(t, b.AddBatchConsumerFunc(func(context.Context, service.MessageBatch) error { return nil }))
+	send, err := b.AddProducerFunc()
+	require.NoError(t, err)
+	stream, err := b.Build()
+	require.NoError(t, err)
+	go func() { _ = stream.Run(context.Background()) }()
+	for i := range int64(4) {
+		require.NoError(t, send(t.Context(), letter("permanent", "price", fmt.Sprintf("price is %d\x1b", i), `{"price":1}`, 4-i)))
+		require.NoError(t, send(t.Context(), letter("permanent", fmt.Sprint("code-", i), "bad", `{"price":1}`, i)))
+	}
+	require.NoError(t, stream.StopWithin(time.Minute))
+	require.Equal(t, 3, strings.Count(lines.String(), "level=WARN"), "two groups, and one for the rest: %s", lines.String())
+	require.Contains(t, lines.String(), "New group of dead letters: 045c806e, price (permanent), price is *, first seen 2026-11-22T09:00:04Z, example orders/0/4; what can be done: mend")
+	summary.Default.WriteTo(&bytes.Buffer{}) //nolint:errcheck // only empties what the stream added
+}
+
+func TestGroupsAreTheSameInEveryDialect(t *testing.T) {
+	p, _ := build(t, "")
+	l := deadletter.Letter{Class: "permanent", Code: "price", Error: "price is 0", Topic: "orders", Offset: 1}
+	for _, d := range deadletter.Dialects {
+		m := service.NewMessage([]byte("x"))
+		for _, h := range l.Headers(d) {
+			m.MetaSetMut(h.Name, string(h.Value))
+		}
+		feed(t, p, m)
+	}
+	groups := p.tally.groups.Sorted()
+	require.Len(t, groups, 1)
+	require.EqualValues(t, len(deadletter.Dialects), groups[0].Count)
+	require.Equal(t, "orders/0/1", groups[0].Example)
+}
+
+func TestALetterWithoutATimeFailedWhenItWasWritten(t *testing.T) {
+	p, _ := build(t, "")
+	m := service.NewMessage([]byte("x"))
+	m.MetaSetMut("kafka_timestamp_ms", int64(1_700_000_000_123))
+	feed(t, p, m)
+	require.Equal(t, time.UnixMilli(1_700_000_000_123), p.tally.groups.Sorted()[0].First)
 }
 
 func TestNothingSeenNothingPrinted(t *testing.T) {
@@ -133,10 +179,10 @@ func TestWithoutValueAndWithDeletedRoots(t *testing.T) {
 func TestMemoryIsBounded(t *testing.T) {
 	p, sum := build(t, orders+"max_groups: 2\nmax_orders: 3")
 	for i := range int64(10) {
-		feed(t, p, letter("permanent", "price", fmt.Sprintf("error %d", i), `{"orderId":"o","price":1}`, i))
+		feed(t, p, letter("permanent", "price", "error "+strings.Repeat("x", int(i)), `{"orderId":"o","price":1}`, i))
 	}
-	require.Len(t, p.tally.groups, 3)
-	require.EqualValues(t, 8, p.tally.groups[other].count)
+	require.Equal(t, 2, p.tally.groups.Len())
+	require.Equal(t, triage.Other, p.tally.groups.Sorted()[0].ID)
 	text := printed(sum)
 	require.Contains(t, text, "total value  10\n")
 	require.Contains(t, text, "    and 7 more\n")
@@ -145,9 +191,7 @@ func TestMemoryIsBounded(t *testing.T) {
 	p, sum = build(t, orders+"max_orders: 0")
 	feed(t, p, letter("permanent", "price", strings.Repeat("x", 100_000), `{"orderId":"o","price":1}`, 1))
 	require.NotContains(t, printed(sum), "  orders\n")
-	for key := range p.tally.groups {
-		require.LessOrEqual(t, len(key.err), maxKept)
-	}
+	require.LessOrEqual(t, len(p.tally.groups.Sorted()[0].Pattern), maxKept)
 }
 
 func TestTheTotalIsExactInAnyOrderAndFromAnyThread(t *testing.T) {
@@ -164,10 +208,10 @@ func TestTheTotalIsExactInAnyOrderAndFromAnyThread(t *testing.T) {
 			})
 		}
 		wg.Wait()
-		got, ok := new(big.Rat).SetString(p.tally.total.Sum().String())
+		got, ok := new(big.Rat).SetString(p.tally.groups.Value().Sum().String())
 		require.True(t, ok)
 		require.Zero(t, want.Cmp(got), "%v %v", want, got)
-		require.EqualValues(t, len(cents), p.tally.count)
+		require.EqualValues(t, len(cents), p.tally.groups.Count())
 	})
 }
 

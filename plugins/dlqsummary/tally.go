@@ -1,141 +1,101 @@
 package dlqsummary
 
 import (
-	"cmp"
 	"fmt"
 	"io"
-	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
-	"unicode/utf8"
 
 	"github.com/orderflow/orderflow/internal/aggregate"
+	"github.com/orderflow/orderflow/internal/terminal"
+	"github.com/orderflow/orderflow/internal/triage"
 )
 
 // entry is one dead letter as the tally sees it.
 type entry struct {
-	class, code, err string
-	id, about        string
-	attempts         int
-	at               time.Time
-	value            aggregate.Decimal
-	hasValue         bool
-	undecodable      bool
+	triage.Entry
+	about    string
+	attempts int
+	// undecodable tells that a mapping failed on it.
+	undecodable bool
 }
 
-// tally groups dead letters by class, code and error. Its memory is bounded: at most maxGroups
-// groups and one for the rest, and maxOrders orders; figures and totals count all. It is not
-// safe for concurrent use.
+// tally groups dead letters and lists their orders. Its memory is bounded: that of the groups, and
+// maxOrders orders; figures and totals count all. It is not safe for concurrent use.
 type tally struct {
-	maxGroups, maxOrders int
+	maxOrders int
 
-	count, undecodable int64
-	total              aggregate.Partial
-	groups             map[groupKey]*group
-	orders             []entry
-}
-
-type groupKey struct{ class, code, err string }
-
-// other is the group of all that found no place of their own.
-var other = groupKey{class: "-", code: "other", err: "(errors beyond max_groups)"}
-
-type group struct {
-	groupKey
-	count       int64
-	value       aggregate.Partial
-	first, last time.Time
-	example     string
+	undecodable int64
+	groups      *triage.Groups
+	orders      []entry
 }
 
 func newTally(maxGroups, maxOrders int) *tally {
-	return &tally{maxGroups: maxGroups, maxOrders: maxOrders, groups: map[groupKey]*group{}}
+	return &tally{maxOrders: maxOrders, groups: triage.NewGroups(maxGroups)}
 }
 
-func (t *tally) add(e entry) {
-	t.count++
+// add counts an entry. It returns its group, and whether that is its first.
+func (t *tally) add(e entry) (*triage.Group, bool) {
 	if e.undecodable {
 		t.undecodable++
 	}
-	key := groupKey{e.class, e.code, e.err}
-	g := t.groups[key]
-	if g == nil && len(t.groups) >= t.maxGroups {
-		key = other
-		g = t.groups[key]
-	}
-	if g == nil {
-		g = &group{groupKey: key, first: e.at, last: e.at, example: e.id}
-		t.groups[key] = g
-	}
-	g.count++
-	if e.at.Before(g.first) {
-		g.first = e.at
-	}
-	if e.at.After(g.last) {
-		g.last = e.at
-	}
-	if e.hasValue {
-		g.value.Add(e.value)
-		t.total.Add(e.value)
-	}
 	if len(t.orders) < t.maxOrders {
-		t.orders = append(t.orders, e)
+		kept := e
+		kept.Class, kept.Code, kept.Text, kept.Name = "", "", keep(e.Text), keep(e.Name)
+		t.orders = append(t.orders, kept)
 	}
+	return t.groups.Add(e.Entry)
 }
 
 // line is the running state in one line.
 func (t *tally) line() string {
-	b := fmt.Sprintf("Dead letters: %d in %d groups", t.count, len(t.groups))
-	if t.total.Count() > 0 {
-		b += ", total value " + t.total.Sum().String()
+	b := fmt.Sprintf("Dead letters: %d in %d groups", t.groups.Count(), t.groups.Len())
+	if total := t.groups.Value(); total.Count() > 0 {
+		b += ", total value " + total.Sum().String()
 	}
 	if t.undecodable > 0 {
 		b += fmt.Sprintf(", undecodable %d", t.undecodable)
 	}
-	if top := t.sorted(); len(top) > 0 {
-		b += fmt.Sprintf(", most: %d × %s", top[0].count, shown(top[0].err, 80))
+	if top := t.groups.Sorted(); len(top) > 0 {
+		b += fmt.Sprintf(", most: %d × %s", top[0].Count, terminal.Line(top[0].Pattern, 80))
 	}
 	return b
 }
 
-// sorted returns the groups, the largest first.
-func (t *tally) sorted() []*group {
-	groups := make([]*group, 0, len(t.groups))
-	for _, g := range t.groups {
-		groups = append(groups, g)
-	}
-	slices.SortFunc(groups, func(a, b *group) int {
-		return cmp.Or(cmp.Compare(b.count, a.count), cmp.Compare(a.class, b.class), cmp.Compare(a.code, b.code), cmp.Compare(a.err, b.err))
-	})
-	return groups
+// announce is what is said of a new group, in one line.
+func announce(g *triage.Group) string {
+	return fmt.Sprintf("New group of dead letters: %s, %s (%s), %s, first seen %s, example %s; what can be done: %s",
+		g.ID, terminal.Line(g.Code, 40), terminal.Line(g.Class, 20), terminal.Line(g.Pattern, 120), clock(g.First), terminal.Line(g.Example, 60), g.Advice())
 }
 
 // write writes the summary.
 func (t *tally) write(w io.Writer, title string) {
-	if t.count == 0 {
+	if t.groups.Count() == 0 {
 		return
 	}
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(tw, title)
-	fmt.Fprintf(tw, "  count\t%d\n", t.count)
-	if t.total.Count() > 0 {
-		fmt.Fprintf(tw, "  total value\t%s\n", t.total.Sum())
+	fmt.Fprintf(tw, "  count\t%d\n", t.groups.Count())
+	if total := t.groups.Value(); total.Count() > 0 {
+		fmt.Fprintf(tw, "  total value\t%s\n", total.Sum())
 	}
 	if t.undecodable > 0 {
 		fmt.Fprintf(tw, "  undecodable\t%d\n", t.undecodable)
 	}
 	tw.Flush()
 
+	groups := t.groups.Sorted()
 	fmt.Fprintln(w, "  failures")
-	for _, g := range t.sorted() {
-		fmt.Fprintf(tw, "    %d\t%s\t%s\t%s\n", g.count, shown(g.code, 40), shown(g.class, 20), shown(g.err, 120))
+	for _, g := range groups {
+		fmt.Fprintf(tw, "    %d\t%s\t%s\t%s\n", g.Count, terminal.Line(g.Code, 40), terminal.Line(g.Class, 20), terminal.Line(g.Pattern, 120))
 	}
 	tw.Flush()
 	fmt.Fprintln(w, "  groups")
-	for _, g := range t.sorted() {
-		fmt.Fprintf(tw, "    %s\tfirst %s\tlast %s\texample %s\tvalue %s\n", shown(g.code, 40), clock(g.first), clock(g.last), shown(g.example, 60), sum(g.value))
+	for _, g := range groups {
+		fmt.Fprintf(tw, "    %s\t%s\t%s\tfirst %s\tlast %s\t%s\texample %s\tvalue %s\t%s\n",
+			g.ID, terminal.Line(g.Code, 40), percent(t.groups.Share(g)), clock(g.First), clock(g.Last), rate(g.Rate()), terminal.Line(g.Example, 60), sum(g.Value), g.Advice())
 	}
 	tw.Flush()
 
@@ -144,23 +104,35 @@ func (t *tally) write(w io.Writer, title string) {
 	}
 	fmt.Fprintln(w, "  orders")
 	for _, e := range t.orders {
-		value := "-"
-		if e.hasValue {
-			value = e.value.String()
+		value := terminal.Empty
+		if e.HasValue {
+			value = e.Value.String()
 		}
-		fmt.Fprintf(tw, "    %s\t%s\t%s\t%s\t%s\n", shown(e.id, 60), shown(e.about, 40), value, attempts(e.attempts), shown(e.err, 120))
+		fmt.Fprintf(tw, "    %s\t%s\t%s\t%s\t%s\n", terminal.Line(e.Name, 60), terminal.Line(e.about, 40), value, attempts(e.attempts), terminal.Line(e.Text, 120))
 	}
 	tw.Flush()
-	if more := t.count - int64(len(t.orders)); more > 0 {
+	if more := t.groups.Count() - int64(len(t.orders)); more > 0 {
 		fmt.Fprintf(w, "    and %d more\n", more)
 	}
 }
 
+// keep cuts a text that stays in memory, and lets go of the message that it is a part of.
+func keep(s string) string { return strings.Clone(s[:min(len(s), maxKept)]) }
+
 func sum(p aggregate.Partial) string {
 	if p.Count() == 0 {
-		return "-"
+		return terminal.Empty
 	}
 	return p.Sum().String()
+}
+
+func percent(share float64) string { return fmt.Sprintf("%.1f %%", 100*share) }
+
+func rate(perMinute float64) string {
+	if perMinute == 0 {
+		return terminal.Empty
+	}
+	return fmt.Sprintf("%.1f/min", perMinute)
 }
 
 func attempts(n int) string {
@@ -171,23 +143,3 @@ func attempts(n int) string {
 }
 
 func clock(t time.Time) string { return t.UTC().Format(time.RFC3339) }
-
-// shown makes a text of unknown origin fit for a terminal: of one line, of at most most runes,
-// and without control characters, which could rewrite what is on the screen.
-func shown(s string, most int) string {
-	if s == "" {
-		return "-"
-	}
-	var b strings.Builder
-	for _, r := range s {
-		if most--; most < 0 {
-			b.WriteString("…")
-			break
-		}
-		if !strconv.IsPrint(r) {
-			r = utf8.RuneError
-		}
-		b.WriteRune(r)
-	}
-	return b.String()
-}

@@ -64,7 +64,7 @@ func outputSpec() *service.ConfigSpec {
 			Description("Which metadata becomes headers. A value that the record already had as its only or last header of that name leaves the original headers as they are.").
 			Optional()).
 		Field(service.NewBoolField(fieldOriginalHeaders).
-			Description("Whether the headers of the record that the message came from are written again: in their order, repeated names repeated, values byte for byte.").
+			Description("Whether the headers of the record that the message came from are written again: in their order, repeated names repeated, values byte for byte. With `outcome: dead_letter`, headers of an older failure, in whatever dialect, are left out where the metadata tells of a new one.").
 			Default(false)).
 		Field(service.NewStringEnumField(fieldCompression, "snappy", "lz4", "gzip", "zstd", "none").
 			Description("How batches are compressed. One stream has one compression.").Default("snappy").Advanced()).
@@ -397,9 +397,12 @@ func (o *output) record(msg *service.Message, from *kgo.Record, s *slab) (*kgo.R
 			return nil
 		})
 		slices.Sort(names) // metadata has no order
+		if o.deadLetter && slices.ContainsFunc(names, deadletter.IsOurs) {
+			// The record may have failed before, and elsewhere: what is said now replaces it all.
+			rec.Headers = slices.DeleteFunc(rec.Headers, func(h kgo.RecordHeader) bool { return deadletter.IsOurs(h.Key) })
+		}
 		for _, name := range names {
-			// What dead_letter says replaces whatever a record came with under its names.
-			rec.Headers = replaceHeader(rec.Headers, name, []byte(values[name]), !slices.Contains(deadletter.Names, name))
+			rec.Headers = replaceHeader(rec.Headers, name, []byte(values[name]), !deadletter.IsOurs(name))
 		}
 	}
 	for _, h := range o.headers {

@@ -88,18 +88,18 @@ type metrics struct {
 
 type processor struct {
 	stage   string
-	decoder decoder
+	decoder order.ValueDecoder
 	metrics metrics
 }
 
-func newProcessor(reader *order.Schema, registry decoders, mgr *service.Resources) (*processor, error) {
+func newProcessor(reader *order.Schema, registry order.Decoders, mgr *service.Resources) (*processor, error) {
 	dec, err := order.NewDecoder(reader, reader)
 	if err != nil {
 		return nil, fmt.Errorf("field schema_path: %w", err)
 	}
 	return &processor{
 		stage:   cmp.Or(mgr.Label(), "order_decode"),
-		decoder: decoder{plain: dec, registry: registry},
+		decoder: order.ValueDecoder{Plain: dec, Registry: registry},
 		metrics: metrics{
 			decoded: mgr.Metrics().NewCounter(metricPrefix+"_decoded_total", "framing"),
 			failed:  mgr.Metrics().NewCounter(metricPrefix+"_failed_total", "code"),
@@ -122,7 +122,7 @@ func (p *processor) ProcessBatch(ctx context.Context, batch service.MessageBatch
 		if !session.Carried(msg.Context()) { // else the session has it: no need to pay for it twice
 			msg.MetaSetMut(metaOriginal, value)
 		}
-		o, framing, err := p.decoder.decode(ctx, value)
+		o, framing, err := p.decoder.Decode(ctx, value)
 		if err != nil {
 			// A context that ended is neither the order's fault nor its outcome.
 			if class, code := failure.Of(err); class == failure.Permanent {
@@ -132,17 +132,17 @@ func (p *processor) ProcessBatch(ctx context.Context, batch service.MessageBatch
 			continue
 		}
 		msg.SetStructuredMut(o.Map())
-		if framing == confluent {
+		if framing == order.Confluent {
 			framedOnes++
 		} else {
 			plainOnes++
 		}
 	}
 	if plainOnes > 0 {
-		p.metrics.decoded.Incr(plainOnes, string(plain))
+		p.metrics.decoded.Incr(plainOnes, string(order.Plain))
 	}
 	if framedOnes > 0 {
-		p.metrics.decoded.Incr(framedOnes, string(confluent))
+		p.metrics.decoded.Incr(framedOnes, string(order.Confluent))
 	}
 	return []service.MessageBatch{batch}, nil
 }

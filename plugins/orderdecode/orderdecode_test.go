@@ -45,7 +45,7 @@ func (k *known) Decoder(ctx context.Context, id uint32) (*order.Decoder, error) 
 	return nil, failure.NewPermanent("unknown_schema_id", fmt.Errorf("schema id %d is not known to the registry", id))
 }
 
-func build(t testing.TB, registry decoders) *processor {
+func build(t testing.TB, registry order.Decoders) *processor {
 	t.Helper()
 	s, err := order.ParseSchema(schemas.Order)
 	require.NoError(t, err)
@@ -72,7 +72,7 @@ func framed(id uint32, record string) []byte {
 }
 
 func TestPlainOrders(t *testing.T) {
-	for _, registry := range []decoders{nil, &known{}} {
+	for _, registry := range []order.Decoders{nil, &known{}} {
 		msg := run(t, t.Context(), build(t, registry), []byte(sample))[0]
 		require.NoError(t, msg.GetError())
 		doc, err := msg.AsStructured()
@@ -109,7 +109,7 @@ func TestAPlainOrderWithoutIDIsNoFrame(t *testing.T) {
 	// An empty order id is a zero byte, like the begin of a frame.
 	withoutID := []byte("\x00" + "\x06Pen" + "\x00\x00\x00\x00\x00\x00\xf8\x3f")
 	alsoKnown := []byte("\x00" + "\x00\x00\x00\x07\x00\x00\x00\xf8\x3f") // bytes 2 to 5 are a known id
-	for _, registry := range []decoders{nil, &known{}} {
+	for _, registry := range []order.Decoders{nil, &known{}} {
 		for _, value := range [][]byte{withoutID, alsoKnown} {
 			msg := run(t, t.Context(), build(t, registry), value)[0]
 			require.NoError(t, msg.GetError())
@@ -122,7 +122,7 @@ func TestAPlainOrderWithoutIDIsNoFrame(t *testing.T) {
 
 func TestWhatIsNoOrder(t *testing.T) {
 	for name, c := range map[string]struct {
-		registry   decoders
+		registry   order.Decoders
 		value      []byte
 		code, text string
 	}{

@@ -15,7 +15,8 @@ import (
 type Session struct {
 	Generation uint64 // what Epoch returns
 	Kept       map[string]session.Accumulator
-	Over       bool // whether its transaction was aborted: then no order is found
+	Over       bool        // whether its transaction was aborted: then no order is found
+	Pauses     []time.Time // what Pause was called with, zero for each Resume
 }
 
 // Epoch returns the generation.
@@ -27,6 +28,12 @@ func (s *Session) Accumulators(_ string, _ func() session.Accumulator, fn func(s
 		fn(group, a)
 	}
 }
+
+// Pause is remembered.
+func (s *Session) Pause(until time.Time) { s.Pauses = append(s.Pauses, until) }
+
+// Resume is remembered.
+func (s *Session) Resume() { s.Pauses = append(s.Pauses, time.Time{}) }
 
 // Order remembers what processors asked of it.
 type Order struct {

@@ -34,12 +34,12 @@ def main():
         "fetch.message.max.bytes": 50_000_000,
     })
     try:
-        read(consumer, args)
+        read(consumer, args, show)
     finally:
         consumer.close()
 
 
-def read(consumer, args):
+def read(consumer, args, each):
     partitions = consumer.list_topics(args.topic, timeout=args.timeout).topics[args.topic].partitions
     consumer.assign([TopicPartition(args.topic, p, OFFSET_BEGINNING) for p in partitions])
     unread = set(partitions)
@@ -51,18 +51,22 @@ def read(consumer, args):
         if message is None:
             continue
         if message.error() is None:
-            print(json.dumps({
-                "topic": message.topic(),
-                "partition": message.partition(),
-                "offset": message.offset(),
-                "key": text(message.key()),
-                "value": text(message.value()),
-                "headers": [[name, text(content)] for name, content in message.headers() or []],
-            }))
+            each(message)
         elif message.error().code() == KafkaError._PARTITION_EOF:
             unread.discard(message.partition())
         else:
             sys.exit(str(message.error()))
+
+
+def show(message):
+    print(json.dumps({
+        "topic": message.topic(),
+        "partition": message.partition(),
+        "offset": message.offset(),
+        "key": text(message.key()),
+        "value": text(message.value()),
+        "headers": [[name, text(content)] for name, content in message.headers() or []],
+    }))
 
 
 def text(content):

@@ -33,6 +33,7 @@ var contract = map[string]bool{
 	"DLQ_TOPIC":           true,
 	"STATE_TOPIC":         true,
 	"CONSUMER_GROUP":      false,
+	"DLQ_DIALECT":         false,
 	"FAILURE_RATE":        false,
 	"FAILURE_MODE":        false,
 	"FAILURE_SEED":        false,

@@ -245,12 +245,12 @@ func checkOddDeadLetter(t *testing.T, odd oddRecord, from, got *kgo.Record) {
 
 	var own, original []kgo.RecordHeader
 	for _, h := range from.Headers {
-		if !slices.Contains(deadletter.Names, h.Key) {
+		if !deadletter.IsOurs(h.Key) {
 			own = append(own, h)
 		}
 	}
 	for _, h := range got.Headers {
-		if !slices.Contains(deadletter.Names, h.Key) {
+		if !deadletter.IsOurs(h.Key) {
 			original = append(original, h)
 		}
 	}

@@ -67,8 +67,8 @@ var product = map[string]mutant{
 		"TestInterruptedMessagesStayAsTheyAre",
 	},
 	"keeps the headers of an earlier failure": {
-		"plugins/deadletter/processor.go", "			msg.MetaDelete(name)\n",
-		"			_ = name\n",
+		"plugins/deadletter/processor.go", "if deadletter.IsOurs(name) {",
+		"if deadletter.IsOurs(name) && name == \"\" {",
 		"TestForgedMetadataDoesNotCount",
 	},
 	"believes a mark that a producer wrote": {
@@ -87,9 +87,9 @@ var product = map[string]mutant{
 		"TestManyAttemptTimesKeepTheFirstAndTheLast",
 	},
 	"adds up a dead letter twice": {
-		"plugins/dlqsummary/tally.go", "		t.total.Add(e.value)\n",
-		"		t.total.Add(e.value)\n		t.total.Add(e.value)\n",
-		"TestSummary",
+		"internal/triage/groups.go", "gs.value.Add(e.Value)",
+		"gs.value.Add(e.Value)\n\t\tgs.value.Add(e.Value)",
+		"TestTenThousandFailuresAreThreeGroups",
 	},
 	"takes a tombstone for a mark": {
 		"internal/redrive/record.go", "if !ok || value == nil {",
@@ -129,9 +129,9 @@ var product = map[string]mutant{
 		"TestAnOutageIsWaitedOut",
 	},
 	"takes a frame for a plain record while the registry is away": {
-		"plugins/orderdecode/decode.go", "[*failure.Error](err); answered {",
+		"internal/order/value.go", "[*failure.Error](err); answered {",
 		"[*failure.Error](err); answered || err != nil {",
-		"TestAnOutageThatOutlivesTheContextIsNoFailure",
+		"TestAFrameIsNotTakenForAPlainRecordWhileTheRegistryIsAway",
 	},
 	"forgets the bytes as they came": {
 		"plugins/orderdecode/orderdecode.go", "msg.MetaSetMut(metaOriginal, value)",
@@ -245,8 +245,8 @@ var product = map[string]mutant{
 		"TestAnAuditMatchesWhatIsCommitted",
 	},
 	"audits outcomes of other topics": {
-		"cmd/orderflow/audit/read.go", "		if topic != topics.Orders {\n			return\n		}\n		p, err",
-		"		p, err",
+		"cmd/orderflow/audit/read.go", "if topic != topics.Orders || partition < 0",
+		"if topic == \"\" || partition < 0",
 		"TestWhatIsNotOfTheseOrdersIsLeftOut",
 	},
 

@@ -59,7 +59,7 @@ func checkOrderflow(t *testing.T, words []string) {
 	t.Helper()
 	require.NotEmpty(t, words)
 	name := words[:1]
-	if words[0] == "topics" {
+	if words[0] == "topics" || words[0] == "dlq" {
 		name = words[:2]
 	}
 	usage, ok := help(t, name...)

@@ -44,6 +44,7 @@ func TestOutputIsThatOfTheDemo(t *testing.T) {
 		require.NoError(t, err, name)
 		require.Equal(t, output(t, p, "Commands", begin), string(out), "orderflow %s", name)
 	}
+	checkDLQ(t, p, address[1], demo.Log())
 	checkKcat(t, p, address[1])
 
 	require.NoError(t, demo.Signal(syscall.SIGINT))
@@ -57,6 +58,44 @@ func TestOutputIsThatOfTheDemo(t *testing.T) {
 		}
 	}
 	require.Greater(t, same, 30)
+}
+
+// checkDLQ runs the README's commands on dead letters.
+func checkDLQ(t *testing.T, p page, address, log string) {
+	t.Helper()
+	registry := regexp.MustCompile(`schema registry (\S+?)\.\n`).FindStringSubmatch(log)
+	require.Len(t, registry, 2)
+	// Others in each run: times, in which order the letters were written, and how wide a rate is.
+	changing := regexp.MustCompile(`\d{4}-\d\d-\d\dT|^letter `)
+	steady := func(text string) (lines []string) {
+		for line := range strings.Lines(text) {
+			if !changing.MatchString(line) {
+				lines = append(lines, strings.Join(strings.Fields(line), " "))
+			}
+		}
+		return lines
+	}
+	begins := map[string]string{"dlq list": "7 open", "dlq list --all": "3 open", "dlq show": "letter"}
+	for _, c := range commands(p) {
+		if len(c.words) < 3 || c.words[1] != "dlq" {
+			continue
+		}
+		line := strings.Join(c.words[1:min(4, len(c.words))], " ")
+		if strings.HasPrefix(line, "dlq show") {
+			line = "dlq show"
+		}
+		begin, known := begins[line]
+		require.True(t, known, "no test runs %v", c.words)
+		delete(begins, line)
+		args := []string{}
+		for _, w := range c.words[1:] {
+			args = append(args, strings.Trim(w, "'"))
+		}
+		out, err := exec.Command(child.Orderflow(t), append(args, "--brokers", address, "--registry", registry[1])...).Output()
+		require.NoError(t, err, c.words)
+		require.Equal(t, steady(output(t, p, "An order failed: what now", begin)), steady(string(out)), c.words)
+	}
+	require.Empty(t, begins, "commands that the README does not show")
 }
 
 // checkKcat runs the README's kcat commands, where kcat is there.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"strconv"
 	"strings"
 
@@ -130,25 +131,32 @@ func once(ctx context.Context, adm *kadm.Client, topics Topics, opts []kgo.Opt) 
 	}); err != nil {
 		return Report{}, err
 	}
-	outcome := func(topic, partition, offset string, o Outcome) {
-		if topic != topics.Orders {
+	outcome := func(topic string, partition, offset int64, o Outcome) {
+		if topic != topics.Orders || partition < 0 || partition > math.MaxInt32 {
 			return
 		}
-		p, err := strconv.ParseInt(partition, 10, 32)
-		at, err2 := strconv.ParseInt(offset, 10, 64)
-		if a := accounts[int32(p)]; err == nil && err2 == nil && a != nil {
-			a.Outcome(at, o)
+		if a := accounts[int32(partition)]; a != nil {
+			a.Outcome(offset, o)
 		}
 	}
 	if err := readTopic(ctx, adm, topics.Processed, opts, func(r *kgo.Record) {
-		if parts := strings.Split(header(r, headerOrigin), "/"); len(parts) == 3 {
-			outcome(parts[0], parts[1], parts[2], Processed)
+		origin, _ := lookUp(r, headerOrigin)
+		parts := strings.Split(string(origin), "/")
+		if len(parts) != 3 {
+			return
+		}
+		partition, err := strconv.ParseInt(parts[1], 10, 32)
+		offset, err2 := strconv.ParseInt(parts[2], 10, 64)
+		if err == nil && err2 == nil {
+			outcome(parts[0], partition, offset, Processed)
 		}
 	}); err != nil {
 		return Report{}, err
 	}
 	if err := readTopic(ctx, adm, topics.DLQ, opts, func(r *kgo.Record) {
-		outcome(header(r, deadletter.HeaderTopic), header(r, deadletter.HeaderPartition), header(r, deadletter.HeaderOffset), DeadLettered)
+		if l, ok := deadletter.Read(func(name string) ([]byte, bool) { return lookUp(r, name) }); ok {
+			outcome(l.Topic, int64(l.Partition), l.Offset, DeadLettered)
+		}
 	}); err != nil {
 		return Report{}, err
 	}
@@ -187,14 +195,14 @@ func readState(ctx context.Context, topics Topics, opts []kgo.Opt) (map[kafkatra
 	return waiting, ledgers, err
 }
 
-// header returns the last value of a header.
-func header(r *kgo.Record, name string) string {
+// lookUp returns the last value of a header.
+func lookUp(r *kgo.Record, name string) ([]byte, bool) {
 	for i := len(r.Headers) - 1; i >= 0; i-- {
 		if r.Headers[i].Key == name {
-			return string(r.Headers[i].Value)
+			return r.Headers[i].Value, true
 		}
 	}
-	return ""
+	return nil, false
 }
 
 // readTopic calls fn for each record that a reader of committed records sees now.

@@ -56,9 +56,11 @@ func (l *Ledger) Observe(r *kgo.Record) {
 	case l.topics.Orders:
 		l.orders[fmt.Sprintf("%s/%d/%d", r.Topic, r.Partition, r.Offset)] = true
 	case l.topics.Processed:
-		l.processed[header(r, headerOrigin)]++
+		origin, _ := header(r, headerOrigin)
+		l.processed[string(origin)]++
 	case l.topics.DeadLetters:
-		l.dead[header(r, deadletter.HeaderID)]++
+		letter, _ := deadletter.Read(func(name string) ([]byte, bool) { return header(r, name) })
+		l.dead[letter.ID]++
 		if l.sample == nil {
 			l.sample = r
 		}
@@ -81,13 +83,13 @@ func (l *Ledger) Sample() *kgo.Record {
 
 // header returns the first value of a header. An outcome without it counts under the empty
 // name, which belongs to no order.
-func header(r *kgo.Record, name string) string {
+func header(r *kgo.Record, name string) ([]byte, bool) {
 	for _, h := range r.Headers {
 		if h.Key == name {
-			return string(h.Value)
+			return h.Value, true
 		}
 	}
-	return ""
+	return nil, false
 }
 
 // Balance is what the ledger adds up to. Orders are counted once each, whatever became of them.

@@ -37,10 +37,14 @@ func printDeadLetter(out io.Writer, r *kgo.Record) {
 	fmt.Fprintf(out, "%-20s %d bytes, as the order came\n", "value", len(r.Value))
 	// Ours first and in their order, which the broker need not have kept.
 	rank := func(h kgo.RecordHeader) int {
-		if i := slices.Index(deadletter.Names, h.Key); i >= 0 {
+		switch i := slices.Index(deadletter.Names, h.Key); {
+		case i >= 0:
 			return i
+		case deadletter.IsOurs(h.Key):
+			return len(deadletter.Names)
+		default:
+			return len(deadletter.Names) + 1
 		}
-		return len(deadletter.Names)
 	}
 	headers := slices.Clone(r.Headers)
 	slices.SortStableFunc(headers, func(a, b kgo.RecordHeader) int { return rank(a) - rank(b) })

@@ -120,6 +120,7 @@ func (s *session) environment(name string) []string {
 		"ORDERS_TOPIC=" + names.Orders,
 		"PROCESSED_TOPIC=" + names.Processed,
 		"DLQ_TOPIC=" + names.DeadLetters,
+		"DLQ_DIALECT=native",
 		"STATE_TOPIC=" + stateTopic,
 		"CONSUMER_GROUP=orderflow",
 		"INSTANCE_ID=",
@@ -223,6 +224,7 @@ func (s *session) printLogs(out io.Writer) {
 func (s *session) printCommands(out io.Writer) {
 	address := s.broker.Address()
 	lines := []string{
+		"orderflow dlq list --brokers " + address + " --registry " + s.registry.URL(),
 		"rpk topic consume " + names.DeadLetters + " -X brokers=" + address,
 		"rpk topic consume " + names.Orders + " -X brokers=" + address + " -X registry.hosts=" + strings.TrimPrefix(s.registry.URL(), "http://") + " --use-schema-registry=value",
 		"kcat -b " + address + " -C -t " + names.DeadLetters + ` -e -q -f '%p/%o %k\n  %h\n'`,

@@ -4,6 +4,8 @@ package exit
 import (
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 )
@@ -44,8 +46,41 @@ func Code(err error) int {
 	return Failed
 }
 
+// Arguments returns the arguments of a command. Flags may also stand behind them, where the
+// library does not look for any.
+func Arguments(c *cli.Context) ([]string, error) {
+	var args []string
+	rest := c.Args().Slice()
+	for len(rest) > 0 {
+		word := rest[0]
+		rest = rest[1:]
+		if !strings.HasPrefix(word, "-") || word == "-" {
+			args = append(args, word)
+			continue
+		}
+		name, value, given := strings.Cut(strings.TrimLeft(word, "-"), "=")
+		i := slices.IndexFunc(c.Command.Flags, func(f cli.Flag) bool { return slices.Contains(f.Names(), name) })
+		if i < 0 {
+			return nil, Usage(c, fmt.Errorf("flag provided but not defined: %s", word))
+		}
+		if _, isBool := c.Command.Flags[i].(*cli.BoolFlag); !given && isBool {
+			value, given = "true", true
+		}
+		if !given && len(rest) == 0 {
+			return nil, Usage(c, fmt.Errorf("flag needs an argument: %s", word))
+		}
+		if !given {
+			value, rest = rest[0], rest[1:]
+		}
+		if err := c.Set(c.Command.Flags[i].Names()[0], value); err != nil { // an alias is not looked up
+			return nil, Usage(c, fmt.Errorf("invalid value %q for flag %s: %w", value, word, err))
+		}
+	}
+	return args, nil
+}
+
 // Strict makes a command refuse unknown flags, arguments it does not take and unknown
-// subcommands, with the status for wrong usage.
+// subcommands, with the status for wrong usage. A command with an ArgsUsage takes arguments.
 func Strict(cmd *cli.Command) *cli.Command {
 	cmd.OnUsageError = func(c *cli.Context, err error, _ bool) error { return Usage(c, err) }
 	if len(cmd.Subcommands) > 0 {
@@ -58,6 +93,9 @@ func Strict(cmd *cli.Command) *cli.Command {
 			}
 			return Usage(c, errors.New("no command given"))
 		}
+		return cmd
+	}
+	if cmd.ArgsUsage != "" {
 		return cmd
 	}
 	action := cmd.Action

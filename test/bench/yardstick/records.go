@@ -55,10 +55,10 @@ func (y *yardstick) deadLetter(w *waiting) *kgo.Record {
 		Topic: w.rec.Topic, Partition: int(w.rec.Partition), Offset: w.rec.Offset, Timestamp: w.rec.Timestamp,
 	}
 	letter.Identify(func(string) (string, bool) { return "", false })
-	headers := letter.Headers()
+	headers := letter.Headers(deadletter.Native)
 	rec := &kgo.Record{Topic: y.dlq, Key: w.rec.Key, Value: w.rec.Value, Headers: slices.Grow(slices.Clone(w.rec.Headers), len(headers))}
 	for _, h := range headers {
-		rec.Headers = append(rec.Headers, kgo.RecordHeader{Key: h.Name, Value: []byte(h.Value)})
+		rec.Headers = append(rec.Headers, kgo.RecordHeader{Key: h.Name, Value: h.Value})
 	}
 	return rec
 }

@@ -1,0 +1,81 @@
+package deadletter
+
+import "time"
+
+// The recoverer of Spring for Apache Kafka. Its numbers are big-endian binary; what it calls the
+// cause is what failed, since the exception itself is that of its listener.
+var springColumns = []column{
+	exception("kafka_dlt-exception-fqcn", false),
+	exception("kafka_dlt-exception-cause-fqcn", true),
+	text("kafka_dlt-exception-message", HeaderError, errorOf),
+	trace("kafka_dlt-exception-stacktrace"),
+	text("kafka_dlt-original-topic", HeaderTopic, topicOf),
+	bigEndian("kafka_dlt-original-partition", HeaderPartition, 4, partitionOf),
+	bigEndian("kafka_dlt-original-offset", HeaderOffset, 8, offsetOf),
+	{
+		name: "kafka_dlt-original-timestamp", native: HeaderTimestamp, binary: true,
+		write: func(l *Letter) (string, bool) {
+			return putBigEndian(l.Timestamp.UnixMilli(), 8), !l.Timestamp.IsZero()
+		},
+		read: func(l *Letter, value string) {
+			if ms, ok := getBigEndian(value, 8); ok && ms >= 0 && ms <= maxMillis {
+				l.Timestamp = time.UnixMilli(ms).UTC()
+			}
+		},
+	},
+	constant("kafka_dlt-original-timestamp-type", "CreateTime"), // Kafka's default; inputs do not tell
+	text("kafka_dlt-original-consumer-group", HeaderGroup, groupOf),
+}
+
+// maxMillis is the end of the year 9999, behind which times have no RFC 3339 form.
+const maxMillis = 253402300799999
+
+// Kafka Connect, all UTF-8. A connector's name stands for the group, and the one task has number
+// 0; its stages are of a list of its own, so that ours is also written natively.
+var connectColumns = []column{
+	text("__connect.errors.topic", HeaderTopic, topicOf),
+	number("__connect.errors.partition", HeaderPartition, maxSmall, partitionOf),
+	number("__connect.errors.offset", HeaderOffset, maxLarge, offsetOf),
+	text("__connect.errors.connector.name", "", groupOf),
+	constant("__connect.errors.task.id", "0"),
+	text("__connect.errors.stage", "", stageOf),
+	{
+		name:  "__connect.errors.class.name",
+		write: func(l *Letter) (string, bool) { return exceptionPrefix + l.Stage, l.Stage != "" },
+		read:  func(*Letter, string) {}, // the stage says it shorter
+	},
+	exception("__connect.errors.exception.class.name", false),
+	text("__connect.errors.exception.message", HeaderError, errorOf),
+	trace("__connect.errors.exception.stacktrace"),
+}
+
+// Kafka Streams (KIP-1034), all UTF-8.
+var streamsColumns = []column{
+	exception("__streams.errors.exception", false),
+	text("__streams.errors.message", HeaderError, errorOf),
+	trace("__streams.errors.stacktrace"),
+	text("__streams.errors.topic", HeaderTopic, topicOf),
+	number("__streams.errors.partition", HeaderPartition, maxSmall, partitionOf),
+	number("__streams.errors.offset", HeaderOffset, maxLarge, offsetOf),
+}
+
+// SmallRye Reactive Messaging, all UTF-8.
+var smallryeColumns = []column{
+	text("dead-letter-reason", HeaderError, errorOf),
+	trace("dead-letter-cause"),
+	exception("dead-letter-exception-class-name", false),
+	exception("dead-letter-cause-class-name", false),
+	text("dead-letter-topic", HeaderTopic, topicOf),
+	number("dead-letter-partition", HeaderPartition, maxSmall, partitionOf),
+	number("dead-letter-offset", HeaderOffset, maxLarge, offsetOf),
+}
+
+// Share groups (KIP-1191), all UTF-8.
+var shareColumns = []column{
+	text("__dlq.errors.topic", HeaderTopic, topicOf),
+	number("__dlq.errors.partition", HeaderPartition, maxSmall, partitionOf),
+	number("__dlq.errors.offset", HeaderOffset, maxLarge, offsetOf),
+	text("__dlq.errors.group", HeaderGroup, groupOf),
+	number("__dlq.errors.delivery.count", HeaderAttempts, maxSmall, attemptsOf),
+	text("__dlq.errors.message", HeaderError, errorOf),
+}

@@ -1,0 +1,147 @@
+// Package letters reads a dead-letter topic: each record with what its headers say in whatever
+// dialect, its order as far as it can be decoded, and whether it was sent again already. The
+// commands of a dead-letter topic and what redrives it see letters through this package alone.
+package letters
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/orderflow/orderflow/internal/committed"
+	"github.com/orderflow/orderflow/internal/deadletter"
+	"github.com/orderflow/orderflow/internal/failure"
+	"github.com/orderflow/orderflow/internal/order"
+	"github.com/orderflow/orderflow/internal/redrive"
+)
+
+// Letter is a record of a dead-letter topic.
+type Letter struct {
+	// Letter is what the headers say. It always has an ID: where the headers have none it is the
+	// origin, and where that is unknown too, the letter's own place.
+	deadletter.Letter
+	// Place is where the letter is.
+	Place  redrive.Place
+	Record *kgo.Record
+	// Order is nil if the value cannot be decoded; Undecodable then says why.
+	Order       *order.Order
+	Undecodable error
+	// Mark says what became of it; it is nil as long as the letter is open.
+	Mark *redrive.Mark
+}
+
+// Open tells whether the letter was neither redriven nor parked.
+func (l *Letter) Open() bool { return l.Mark == nil }
+
+// At is when the order failed for good, as far as that is known, else when the letter was written.
+func (l *Letter) At() time.Time {
+	if l.LastFailedAt.IsZero() {
+		return l.Record.Timestamp.UTC()
+	}
+	return l.LastFailedAt
+}
+
+// Parse reads a record without decoding its order.
+func Parse(r *kgo.Record) Letter {
+	l := Letter{Place: redrive.Place{Topic: r.Topic, Partition: r.Partition, Offset: r.Offset}, Record: r}
+	l.Letter, _ = deadletter.Read(func(name string) ([]byte, bool) {
+		for i := len(r.Headers) - 1; i >= 0; i-- {
+			if r.Headers[i].Key == name {
+				return r.Headers[i].Value, true
+			}
+		}
+		return nil, false
+	})
+	l.ID = cmp.Or(l.ID, l.Origin(), l.Place.String())
+	return l
+}
+
+// Decode decodes the order. Its error is that of a context that ended while a registry could not
+// be reached; a value that is no order is none, see Undecodable.
+func (l *Letter) Decode(ctx context.Context, d *order.ValueDecoder) error {
+	o, _, err := d.Decode(ctx, l.Record.Value)
+	switch _, permanent := errors.AsType[*failure.Error](err); {
+	case err == nil:
+		l.Order = &o
+	case permanent:
+		l.Undecodable = err
+	default:
+		return fmt.Errorf("decoding dead letter %s: %w", l.Place, err)
+	}
+	return nil
+}
+
+// Topic is a dead-letter topic and how to read it.
+type Topic struct {
+	Name string
+	// Opts are those of a client: brokers, and how to talk to them.
+	Opts    []kgo.Opt
+	Decoder *order.ValueDecoder
+}
+
+// Read calls fn for each committed letter, up to what is there when the reading begins, by
+// partition in the order of their offsets. An error of fn ends the reading. A topic that does not
+// exist is kerr.UnknownTopicOrPartition.
+func (t Topic) Read(ctx context.Context, fn func(*Letter) error) error {
+	cl, err := kgo.NewClient(t.Opts...)
+	if err != nil {
+		return fmt.Errorf("connecting: %w", err)
+	}
+	defer cl.Close()
+	adm := kadm.NewClient(cl)
+	// The letters end before the marks are read, so that each letter's mark is among them if it
+	// had one by then.
+	ranges, err := committed.Stable(ctx, adm, t.Name)
+	if err != nil {
+		return err
+	}
+	marks, err := t.marks(ctx, adm)
+	if err != nil {
+		return err
+	}
+	_, err = committed.Read(ctx, t.Opts, t.Name, ranges, func(r *kgo.Record) error {
+		l := Parse(r)
+		if err := l.Decode(ctx, t.Decoder); err != nil {
+			return err
+		}
+		if m, ok := marks[string(l.Place.Key())]; ok {
+			l.Mark = &m
+		}
+		return fn(&l)
+	})
+	return err
+}
+
+// marks returns the marks of the letters, by the keys of their records.
+func (t Topic) marks(ctx context.Context, adm *kadm.Client) (map[string]redrive.Mark, error) {
+	marks := map[string]redrive.Mark{}
+	topic := redrive.Topic(t.Name)
+	ranges, err := committed.Stable(ctx, adm, topic)
+	if errors.Is(err, kerr.UnknownTopicOrPartition) {
+		return marks, nil // nothing was ever redriven
+	}
+	if err != nil {
+		return nil, err
+	}
+	_, err = committed.Read(ctx, t.Opts, topic, ranges, func(r *kgo.Record) error {
+		if r.Value == nil {
+			delete(marks, string(r.Key))
+			return nil
+		}
+		_, m, ok, err := redrive.ParseMark(r.Key, r.Value)
+		if err != nil {
+			return fmt.Errorf("reading %s/%d/%d: %w", r.Topic, r.Partition, r.Offset, err)
+		}
+		if ok {
+			marks[string(r.Key)] = m
+		}
+		return nil
+	})
+	return marks, err
+}

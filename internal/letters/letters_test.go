@@ -1,0 +1,202 @@
+package letters
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/orderflow/orderflow/config/schemas"
+	"github.com/orderflow/orderflow/internal/deadletter"
+	"github.com/orderflow/orderflow/internal/devbroker"
+	"github.com/orderflow/orderflow/internal/order"
+	"github.com/orderflow/orderflow/internal/redrive"
+)
+
+func decoder(t testing.TB) *order.ValueDecoder {
+	t.Helper()
+	s, err := order.ParseSchema(schemas.Order)
+	require.NoError(t, err)
+	d, err := order.NewDecoder(s, s)
+	require.NoError(t, err)
+	return &order.ValueDecoder{Plain: d}
+}
+
+func headers(l deadletter.Letter, d deadletter.Dialect) (all []kgo.RecordHeader) {
+	for _, h := range l.Headers(d) {
+		all = append(all, kgo.RecordHeader{Key: h.Name, Value: h.Value})
+	}
+	return all
+}
+
+const pen = "\x06A-1\x06Pen\x00\x00\x00\x00\x00\x00\xf8\x3f"
+
+// world is a broker with a dead-letter topic of one partition.
+type world struct {
+	t      *testing.T
+	client *kgo.Client
+	topic  Topic
+}
+
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	b, err := devbroker.Start(devbroker.Options{Address: "127.0.0.1:0"})
+	require.NoError(t, err)
+	t.Cleanup(b.Close)
+	cl, err := kgo.NewClient(b.ClientOpts()...)
+	require.NoError(t, err)
+	t.Cleanup(cl.Close)
+	return &world{t, cl, Topic{Name: "orders-dlq", Opts: b.ClientOpts(), Decoder: decoder(t)}}
+}
+
+func (w *world) create(topic string) {
+	w.t.Helper()
+	_, err := kadm.NewClient(w.client).CreateTopic(w.t.Context(), 1, 1, nil, topic)
+	require.NoError(w.t, err)
+}
+
+func (w *world) produce(topic string, records ...*kgo.Record) {
+	w.t.Helper()
+	for _, r := range records {
+		r.Topic = topic
+	}
+	require.NoError(w.t, w.client.ProduceSync(w.t.Context(), records...).FirstErr())
+}
+
+func (w *world) read() []*Letter {
+	w.t.Helper()
+	var all []*Letter
+	require.NoError(w.t, w.topic.Read(w.t.Context(), func(l *Letter) error {
+		all = append(all, l)
+		return nil
+	}))
+	return all
+}
+
+func TestLettersAreReadWithTheirOrdersAndMarks(t *testing.T) {
+	w := newWorld(t)
+	require.ErrorIs(t, w.topic.Read(t.Context(), nil), kerr.UnknownTopicOrPartition)
+
+	w.create("orders-dlq")
+	spring := deadletter.Letter{Code: "java.lang.IllegalStateException", Error: "no stock", Topic: "orders", Partition: 2, Offset: 7}
+	w.produce("orders-dlq",
+		&kgo.Record{Value: []byte(pen), Headers: headers(spring, deadletter.Spring)},
+		&kgo.Record{Value: []byte("no Avro")},
+		&kgo.Record{Value: nil, Headers: headers(deadletter.Letter{ID: "orders/0/1", LastFailedAt: time.UnixMilli(5)}, deadletter.Native)},
+	)
+	all := w.read()
+	require.Len(t, all, 3, "also without a redrive topic")
+	require.Equal(t, "orders/2/7", all[0].ID, "an id for what another system wrote: its origin")
+	require.Equal(t, &order.Order{ID: "A-1", Product: "Pen", Price: 1.5}, all[0].Order)
+	require.Equal(t, all[0].Record.Timestamp.UTC(), all[0].At())
+	require.Equal(t, "orders-dlq/0/1", all[1].ID, "and else its own place")
+	require.Nil(t, all[1].Order)
+	require.ErrorContains(t, all[1].Undecodable, "decoding order")
+	require.Equal(t, "orders/0/1", all[2].ID)
+	require.Equal(t, time.UnixMilli(5).UTC(), all[2].At())
+	for _, l := range all {
+		require.True(t, l.Open())
+	}
+
+	w.create(redrive.Topic("orders-dlq"))
+	mark := func(action string) []byte {
+		b, err := json.Marshal(redrive.Mark{Action: action, ID: "orders/2/7", Target: "orders", Run: "r", At: time.UnixMilli(9).UTC()})
+		require.NoError(t, err)
+		return b
+	}
+	w.produce(redrive.Topic("orders-dlq"),
+		&kgo.Record{Key: all[0].Place.Key(), Value: mark(redrive.Redriven)},
+		&kgo.Record{Key: all[1].Place.Key(), Value: mark(redrive.Parked)},
+		&kgo.Record{Key: all[1].Place.Key(), Value: nil}, // taken back
+		&kgo.Record{Key: redrive.RunKey("r"), Value: []byte("{}")},
+	)
+	all = w.read()
+	require.False(t, all[0].Open())
+	require.Equal(t, redrive.Redriven, all[0].Mark.Action)
+	require.True(t, all[1].Open())
+	require.True(t, all[2].Open())
+
+	w.produce(redrive.Topic("orders-dlq"), &kgo.Record{Key: all[2].Place.Key(), Value: []byte("junk")})
+	err := w.topic.Read(t.Context(), func(*Letter) error { return nil })
+	require.ErrorContains(t, err, "reading orders-dlq-redrives/0/4: decoding mark of orders-dlq/0/2", "a letter whose mark is unreadable must not be taken for open")
+}
+
+func TestAnErrorOfTheCallerEndsTheReading(t *testing.T) {
+	w := newWorld(t)
+	w.create("orders-dlq")
+	w.produce("orders-dlq", &kgo.Record{}, &kgo.Record{})
+	n, stop := 0, errors.New("stop")
+	require.ErrorIs(t, w.topic.Read(t.Context(), func(*Letter) error { n++; return stop }), stop)
+	require.Equal(t, 1, n)
+}
+
+// unreachable is a registry that is away.
+type unreachable struct{}
+
+func (unreachable) Decoder(ctx context.Context, _ uint32) (*order.Decoder, error) {
+	<-ctx.Done()
+	return nil, fmt.Errorf("waiting for the schema registry: %w", ctx.Err())
+}
+
+func TestAnOutageOfTheRegistryIsNotTheLettersFault(t *testing.T) {
+	d := decoder(t)
+	d.Registry = unreachable{}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	l := Parse(&kgo.Record{Topic: "orders-dlq", Value: []byte("\x00\x00\x00\x00\x01" + pen)})
+	require.ErrorIs(t, l.Decode(ctx, d), context.Canceled)
+	require.NoError(t, l.Undecodable)
+}
+
+func TestFilters(t *testing.T) {
+	letter := func(value string, h ...kgo.RecordHeader) *Letter {
+		l := Parse(&kgo.Record{Topic: "orders-dlq", Value: []byte(value), Headers: h})
+		require.NoError(t, l.Decode(t.Context(), decoder(t)))
+		return &l
+	}
+	connect := letter(pen, append(headers(deadletter.Letter{Code: "DataException", Error: "no schema", Topic: "orders", Offset: 3}, deadletter.Connect),
+		kgo.RecordHeader{Key: "trace", Value: []byte("first")}, kgo.RecordHeader{Key: "trace", Value: []byte("\xfflast")}, kgo.RecordHeader{Key: "none"})...)
+	broken := letter("no Avro")
+	for _, test := range []struct {
+		name   string
+		query  string
+		letter *Letter
+		want   bool
+		err    string
+	}{
+		{"the order", `this.price > 1 && this.product == "Pen"`, connect, true, ""},
+		{"another order", `this.price > 2`, connect, false, ""},
+		{"as a mapping", `root = this.orderId == "A-1"`, connect, true, ""},
+		{"no order is null", `this == null`, broken, true, ""},
+		{"native names in any dialect", `@dlq_code == "DataException" && @dlq_error == "no schema" && @dlq_id == "orders/0/3" && @dlq_offset.number() == 3`, connect, true, ""},
+		{"the headers as they are", `@."__connect.errors.exception.message" == "no schema"`, connect, true, ""},
+		{"the last of a name, of any bytes", `@trace.bytes().length() == 5`, connect, true, ""},
+		{"a null header is null", `@none == null`, connect, true, ""},
+		{"no header is null", `@nothing == null`, connect, true, ""},
+		{"what fails is no answer", `this.price > 1`, broken, false, "asking of orders-dlq/0/0"},
+		{"nor is what is no boolean", `this.product`, connect, false, `got "Pen", expected a boolean`},
+		{"nor a text", `"true"`, connect, false, "expected a boolean"},
+		{"nor a deletion", `root = deleted()`, connect, false, "expected a boolean"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			f, err := ParseFilter(test.query)
+			require.NoError(t, err)
+			got, err := f.Matches(test.letter)
+			if test.err != "" {
+				require.ErrorContains(t, err, test.err)
+				return
+			}
+			require.NoError(t, err)
+			require.Equal(t, test.want, got)
+		})
+	}
+	_, err := ParseFilter("this.price >")
+	require.Error(t, err)
+}
