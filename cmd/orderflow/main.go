@@ -50,6 +50,10 @@ func main() {
 			fmt.Fprintln(os.Stderr, "writing summary:", err)
 			code = max(code, exit.Failed)
 		}
+		if err := summary.Default.Err(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			code = max(code, exit.Failed)
+		}
 	}
 	os.Exit(code)
 }

@@ -50,15 +50,22 @@ func (l *Letter) At() time.Time {
 // Parse reads a record without decoding its order.
 func Parse(r *kgo.Record) Letter {
 	l := Letter{Place: redrive.Place{Topic: r.Topic, Partition: r.Partition, Offset: r.Offset}, Record: r}
-	l.Letter, _ = deadletter.Read(func(name string) ([]byte, bool) {
+	l.Letter = Describe(func(name string) ([]byte, bool) {
 		for i := len(r.Headers) - 1; i >= 0; i-- {
 			if r.Headers[i].Key == name {
 				return r.Headers[i].Value, true
 			}
 		}
 		return nil, false
-	})
-	l.ID = cmp.Or(l.ID, l.Origin(), l.Place.String())
+	}, l.Place)
+	return l
+}
+
+// Describe reads what headers, which are looked up by name, say of the letter at a place. See
+// Letter for its ID.
+func Describe(header func(name string) ([]byte, bool), place redrive.Place) deadletter.Letter {
+	l, _ := deadletter.Read(header)
+	l.ID = cmp.Or(l.ID, l.Origin(), place.String())
 	return l
 }
 

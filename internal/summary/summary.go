@@ -4,6 +4,7 @@ package summary
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"slices"
 	"sync"
@@ -17,6 +18,7 @@ type Section func(w io.Writer)
 type Report struct {
 	mu       sync.Mutex
 	sections []Section
+	err      error
 }
 
 // Default is the report of this process, printed by the command line.
@@ -27,6 +29,20 @@ func (r *Report) Add(s Section) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.sections = append(r.sections, s)
+}
+
+// Fail notes that a plugin has ended the run for a reason that the host knows nothing of.
+func (r *Report) Fail(err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.err = errors.Join(r.err, err)
+}
+
+// Err returns why plugins have ended the run, or nil.
+func (r *Report) Err() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.err
 }
 
 // WriteTo writes the sections that have something to say, an empty line between them, and

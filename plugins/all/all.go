@@ -5,6 +5,7 @@ import (
 	_ "github.com/orderflow/orderflow/plugins/backoffretry"
 	_ "github.com/orderflow/orderflow/plugins/deadletter"
 	_ "github.com/orderflow/orderflow/plugins/deliveryreport"
+	_ "github.com/orderflow/orderflow/plugins/dlqredrive"
 	_ "github.com/orderflow/orderflow/plugins/dlqsummary"
 	_ "github.com/orderflow/orderflow/plugins/fakeorder"
 	_ "github.com/orderflow/orderflow/plugins/kafkatransactional"

@@ -29,6 +29,7 @@ var components = map[string][]string{
 	"backoff_retry":       {"processor"},
 	"running_aggregate":   {"processor"},
 	"dead_letter":         {"processor"},
+	"dlq_redrive":         {"input", "processor", "output"},
 	"dlq_summary":         {"processor"},
 	"delivery_report":     {"output"},
 	"kafka_transactional": {"input", "output"},
@@ -38,6 +39,9 @@ var components = map[string][]string{
 var required = []string{
 	"backoff_retry.processors",
 	"delivery_report.output",
+	"dlq_redrive.sasl.mechanism",
+	"dlq_redrive.seed_brokers",
+	"dlq_redrive.topic",
 	"kafka_transactional.consumer_group",
 	"kafka_transactional.sasl.mechanism",
 	"kafka_transactional.seed_brokers",

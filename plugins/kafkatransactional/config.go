@@ -1,26 +1,18 @@
 package kafkatransactional
 
 import (
-	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
-	"strings"
+	"slices"
 	"time"
 
 	"github.com/redpanda-data/benthos/v4/public/service"
 	"github.com/twmb/franz-go/pkg/kgo"
-	"github.com/twmb/franz-go/pkg/sasl"
-	"github.com/twmb/franz-go/pkg/sasl/oauth"
-	"github.com/twmb/franz-go/pkg/sasl/plain"
-	"github.com/twmb/franz-go/pkg/sasl/scram"
+
+	"github.com/orderflow/orderflow/internal/connection"
 )
 
 const (
-	fieldSeedBrokers        = "seed_brokers"
-	fieldClientID           = "client_id"
-	fieldTLS                = "tls"
-	fieldSASL               = "sasl"
 	fieldTopics             = "topics"
 	fieldGroup              = "consumer_group"
 	fieldStartOffset        = "start_offset"
@@ -53,9 +45,7 @@ func inputSpec() *service.ConfigSpec {
 		Categories("Services").
 		Summary("Consumes Kafka topics as a member of a consumer group and puts one transaction around all that happens to what it read: offsets, results, dead letters, waiting retries and aggregates become visible together or not at all.").
 		Description("Needs a `kafka_transactional` output in the same pipeline, brokers of version 2.5 or newer, and a compacted state topic with as many partitions as the topics that are read. Whoever reads the results must read committed records only. Each message carries the metadata of the `redpanda` input, and `attempt`: 1, or more when the message waited for a retry.").
-		Field(service.NewStringListField(fieldSeedBrokers).
-			Description("Addresses of brokers to connect to first. An item may hold several, joined by commas.").
-			Example([]string{"localhost:9092"})).
+		Field(connection.BrokersField()).
 		Field(service.NewStringListField(fieldTopics).
 			Description("Topics to consume. An item may hold several, joined by commas.").
 			Example([]string{"orders"})).
@@ -106,35 +96,19 @@ func inputSpec() *service.ConfigSpec {
 		Field(service.NewDurationField(fieldTransactionTimeout).
 			Description("After this time the broker aborts the transaction of an instance that is gone. Brokers look every 10 seconds. It must be longer than `commit_interval` and the longest time that the pipeline takes for a batch.").
 			Default("10s").Advanced()).
-		Field(service.NewStringField(fieldClientID).
-			Description("The name under which the client appears in the broker's logs and quotas.").
-			Default("orderflow").Advanced()).
 		Field(service.NewDurationField(fieldMetadataMaxAge).
 			Description("How often the client looks for new partitions and moved leaders.").
 			Default("1m").Advanced()).
 		Field(service.NewIntField(fieldFetchMaxBytes).
 			Description("The most bytes that the client fetches from one partition at a time.").
 			Default(1 << 20).Advanced()).
-		Field(service.NewTLSToggledField(fieldTLS)).
-		Field(saslField())
-}
-
-func saslField() *service.ConfigField {
-	return service.NewObjectListField(fieldSASL,
-		service.NewStringEnumField("mechanism", "none", "PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER").
-			Description("The SASL mechanism to use."),
-		service.NewStringField("username").Description("The user name, for PLAIN and SCRAM.").Default(""),
-		service.NewStringField("password").Description("The password, for PLAIN and SCRAM.").Default("").Secret(),
-		service.NewStringField("token").Description("The token, for OAUTHBEARER.").Default("").Secret(),
-	).Description("SASL mechanisms, tried in this order.").Optional().Advanced()
+		Fields(connection.Fields()...)
 }
 
 // config is what the input was told.
 type config struct {
 	brokers            []string
-	clientID           string
-	tls                *tls.Config
-	sasl               []sasl.Mechanism
+	connection         []kgo.Opt
 	topics             []string
 	group              string
 	stateTopic         string
@@ -159,29 +133,18 @@ func (c *config) transactionalID(instance string) string { return c.group + "-" 
 
 // clientOpts are the options of every client that this input makes.
 func (c *config) clientOpts() []kgo.Opt {
-	opts := []kgo.Opt{
-		kgo.SeedBrokers(c.brokers...),
-		kgo.ClientID(c.clientID),
+	return slices.Concat(c.connection, []kgo.Opt{
 		kgo.MetadataMaxAge(c.metadataMaxAge),
 		kgo.MetadataMinAge(min(c.metadataMaxAge, 250*time.Millisecond)),
-	}
-	if c.tls != nil {
-		opts = append(opts, kgo.DialTLSConfig(c.tls))
-	}
-	if len(c.sasl) > 0 {
-		opts = append(opts, kgo.SASL(c.sasl...))
-	}
-	return append(opts, c.extra...)
+	}, c.extra)
 }
 
 func parseConfig(pc *service.ParsedConfig) (*config, error) {
 	c := &config{}
 	f := fields{pc: pc}
-	c.brokers = f.list(fieldSeedBrokers)
 	c.topics = f.list(fieldTopics)
 	c.group = f.text(fieldGroup)
 	c.stateTopic = f.text(fieldStateTopic)
-	c.clientID = f.optional(fieldClientID)
 	c.instanceID = f.optional(fieldInstanceID)
 	c.startOffset = f.optional(fieldStartOffset)
 	c.ordering.by = f.text(fieldOrdering)
@@ -214,50 +177,9 @@ func parseConfig(pc *service.ParsedConfig) (*config, error) {
 			return nil, fmt.Errorf("field %s: %q is also one of %s: the state needs a topic of its own", fieldStateTopic, t, fieldTopics)
 		}
 	}
-	tlsConf, enabled, err := pc.FieldTLSToggled(fieldTLS)
-	if err != nil {
-		return nil, fmt.Errorf("field %s: %w", fieldTLS, err)
-	}
-	if enabled {
-		c.tls = tlsConf
-	}
-	if c.sasl, err = parseSASL(pc); err != nil {
-		return nil, err
-	}
-	return c, nil
-}
-
-func parseSASL(pc *service.ParsedConfig) ([]sasl.Mechanism, error) {
-	if !pc.Contains(fieldSASL) {
-		return nil, nil
-	}
-	list, err := pc.FieldObjectList(fieldSASL)
-	if err != nil {
-		return nil, fmt.Errorf("field %s: %w", fieldSASL, err)
-	}
-	var mechanisms []sasl.Mechanism
-	for _, o := range list {
-		mechanism, err := o.FieldString("mechanism")
-		if err != nil {
-			return nil, fmt.Errorf("field %s.mechanism: %w", fieldSASL, err)
-		}
-		user, _ := o.FieldString("username")
-		password, _ := o.FieldString("password")
-		token, _ := o.FieldString("token")
-		switch mechanism {
-		case "PLAIN":
-			mechanisms = append(mechanisms, plain.Auth{User: user, Pass: password}.AsMechanism())
-		case "SCRAM-SHA-256":
-			mechanisms = append(mechanisms, scram.Auth{User: user, Pass: password}.AsSha256Mechanism())
-		case "SCRAM-SHA-512":
-			mechanisms = append(mechanisms, scram.Auth{User: user, Pass: password}.AsSha512Mechanism())
-		case "OAUTHBEARER":
-			mechanisms = append(mechanisms, oauth.Oauth(func(context.Context) (oauth.Auth, error) {
-				return oauth.Auth{Token: token}, nil
-			}))
-		}
-	}
-	return mechanisms, nil
+	var err error
+	c.connection, c.brokers, err = connection.Options(pc)
+	return c, err
 }
 
 // fields reads config fields and keeps the first error, which names the field and the value.
@@ -289,14 +211,7 @@ func (f *fields) text(name string) string {
 func (f *fields) list(name string) []string {
 	items, err := f.pc.FieldStringList(name)
 	f.fail(name, err)
-	var all []string
-	for _, item := range items {
-		for v := range strings.SplitSeq(item, ",") {
-			if v = strings.TrimSpace(v); v != "" {
-				all = append(all, v)
-			}
-		}
-	}
+	all := connection.Split(items)
 	if len(all) == 0 {
 		f.fail(name, errors.New("is empty"))
 	}

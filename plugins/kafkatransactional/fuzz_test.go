@@ -34,7 +34,7 @@ func FuzzRestore(f *testing.F) {
 		if tombstone {
 			value2 = nil
 		}
-		p := newPartition(tp, Ledger{Group: "g"}, orderingKey)
+		p := newPartition(tp, Ledger{Group: "g"}, ordering{by: orderingKey})
 		for _, r := range [][2][]byte{{key1, value1}, {key2, value2}} {
 			k, err := ParseStateKey(r[0])
 			if err != nil {
@@ -53,7 +53,7 @@ func FuzzRestore(f *testing.F) {
 			require.Equal(t, i, w.index)
 		}
 		require.Len(t, p.due, len(p.waiting))
-		again := newPartition(tp, Ledger{Group: "g"}, orderingKey)
+		again := newPartition(tp, Ledger{Group: "g"}, ordering{by: orderingKey})
 		for offset, w := range p.waiting {
 			value, err := appendWaiting(nil, w, mostOf(w))
 			require.NoError(t, err)
@@ -81,7 +81,7 @@ func FuzzDecodeLedger(f *testing.F) {
 			require.ErrorContains(t, err, "decoding ledger: ")
 			return
 		}
-		p := newPartition(topicPartition{"orders", 3}, l, orderingNone)
+		p := newPartition(topicPartition{"orders", 3}, l, ordering{by: orderingNone})
 		require.NoError(t, p.changes(1<<20, func(key, value []byte) {
 			require.Equal(t, "ledger/orders/3", string(key))
 			again, err := DecodeLedger(value)

@@ -57,19 +57,19 @@ func TestOrdersOfAPartitionThatIsNotOwnedStayWhereTheyAre(t *testing.T) {
 		defer w.close()
 		in := w.input()
 		c, now := in.client, time.Now()
-		foreign := newPartition(topicPartition{"orders", 7}, Ledger{}, orderingNone)
+		foreign := newPartition(topicPartition{"orders", 7}, Ledger{}, ordering{by: orderingNone})
 		waits(foreign, now.Add(-time.Second))
 		own := topicPartition{"orders", 1}
 		c.mu.Lock()
 		c.parts[foreign.topicPartition] = foreign
 		waits(c.parts[own], now.Add(time.Minute))
 		c.mu.Unlock()
-		b, next, err := c.takeDue(now)
+		b, next, err := c.takeDue(now, 1000)
 		require.NoError(t, err)
 		require.Nil(t, b)
-		require.Equal(t, now.Add(time.Minute), next)
+		require.Equal(t, now.Add(listPatience), next, "it is neither forgotten nor does it make the loop spin")
 
-		b, _, err = c.takeDue(now.Add(time.Minute))
+		b, _, err = c.takeDue(now.Add(time.Minute), 1000)
 		require.NoError(t, err)
 		require.Len(t, b.orders, 1)
 		require.Equal(t, own, b.orders[0].part.topicPartition)
@@ -90,10 +90,10 @@ func TestACommitIsRefusedWhoseOrdersAreOfAStateThatIsNoLongerOurs(t *testing.T) 
 	}{
 		"nothing has changed":                   {func(*client) {}, false},
 		"taken away":                            {func(c *client) { delete(c.parts, tp) }, true},
-		"brought back":                          {func(c *client) { c.parts[tp] = newPartition(tp, Ledger{Group: "g"}, orderingNone) }, true},
+		"brought back":                          {func(c *client) { c.parts[tp] = newPartition(tp, Ledger{Group: "g"}, ordering{by: orderingNone}) }, true},
 		"polled from a partition without state": {func(c *client) { c.txn.used[tp] = nil; delete(c.parts, tp) }, true},
 		"not in the group's list any more": {func(c *client) {
-			c.parts[unlisted] = newPartition(unlisted, Ledger{}, orderingNone)
+			c.parts[unlisted] = newPartition(unlisted, Ledger{}, ordering{by: orderingNone})
 			c.txn.used[unlisted] = c.parts[unlisted]
 		}, true},
 	} {
@@ -265,7 +265,7 @@ func TestARestoreAfterAnAbortReplacesNothing(t *testing.T) {
 		require.Same(t, newer, c.parts[newer.topicPartition])
 
 		gone := topicPartition{"former", 0} // taken away while it was read
-		require.NoError(t, c.restore(t.Context(), map[topicPartition]int64{gone: 0}, true))
+		require.NoError(t, c.restore(t.Context(), map[topicPartition]int64{gone: 0}, nil, true))
 		require.NotContains(t, c.parts, gone)
 		require.NoError(t, in.Close(t.Context()))
 	})

@@ -180,7 +180,7 @@ func TestAWriteThatFailsForAnotherReasonDoomsTheTransaction(t *testing.T) {
 	b := &batch{client: c, txn: c.txn, orders: make([]order, 1)}
 	o := &b.orders[0]
 	o.Context, o.batch, o.rec = context.Background(), b, &kgo.Record{}
-	o.part = newPartition(topicPartition{"orders", 0}, Ledger{}, orderingNone)
+	o.part = newPartition(topicPartition{"orders", 0}, Ledger{}, ordering{by: orderingNone})
 	require.Error(t, (&output{}).doomed(o.message(), context.DeadlineExceeded))
 	require.ErrorIs(t, c.txn.doomed, context.DeadlineExceeded)
 }

@@ -188,7 +188,7 @@ func TestWhatIsDueInAPartitionThatIsNotListedYetIsLookedAtSoon(t *testing.T) {
 		p := newPartition(tp, Ledger{}, ordering{by: orderingNone})
 		p.hold(&waiting{rec: &kgo.Record{}, due: due})
 		client := &client{cl: cl, parts: map[topicPartition]*partition{tp: p}, conf: &config{batchSize: 1}}
-		b, next, err := client.takeDue(now)
+		b, next, err := client.takeDue(now, 1000)
 		require.NoError(t, err)
 		require.Nil(t, b)
 		require.Equal(t, want, next)

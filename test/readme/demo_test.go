@@ -3,6 +3,7 @@ package readme_test
 import (
 	"os/exec"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -46,6 +47,7 @@ func TestOutputIsThatOfTheDemo(t *testing.T) {
 	}
 	checkDLQ(t, p, address[1], demo.Log())
 	checkKcat(t, p, address[1])
+	checkDryRun(t, p, demo.Log())
 
 	require.NoError(t, demo.Signal(syscall.SIGINT))
 	require.NoError(t, demo.Wait(30*time.Second))
@@ -96,6 +98,30 @@ func checkDLQ(t *testing.T, p page, address, log string) {
 		require.Equal(t, steady(output(t, p, "An order failed: what now", begin)), steady(string(out)), c.words)
 	}
 	require.Empty(t, begins, "commands that the README does not show")
+}
+
+// checkDryRun runs the README's dry run of a redrive, whose output tells the same of each demo.
+func checkDryRun(t *testing.T, p page, log string) {
+	t.Helper()
+	found := regexp.MustCompile(`Kafka broker (\S+), schema registry (\S+)\.`).FindStringSubmatch(log)
+	require.Len(t, found, 3)
+	runs := 0
+	for _, c := range commands(p) {
+		if !slices.Contains(c.words, "--dry-run") {
+			continue
+		}
+		runs++
+		var args []string
+		for _, w := range c.words[1:] {
+			args = append(args, strings.Trim(w, "'"))
+		}
+		run := exec.Command(child.Orderflow(t), append(args, "--brokers", found[1], "--registry", found[2])...)
+		out, err := run.Output()
+		require.NoError(t, err, "%v", args)
+		// Which partition is read first is not always the same.
+		require.ElementsMatch(t, strings.Split(output(t, p, "An order failed: what now", "orders/1/5"), "\n"), strings.Split(string(out), "\n"))
+	}
+	require.Equal(t, 1, runs)
 }
 
 // checkKcat runs the README's kcat commands, where kcat is there.

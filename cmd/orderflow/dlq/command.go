@@ -4,6 +4,7 @@ package dlq
 import (
 	"github.com/urfave/cli/v2"
 
+	"github.com/orderflow/orderflow/cmd/orderflow/dlq/redrive"
 	"github.com/orderflow/orderflow/cmd/orderflow/exit"
 )
 
@@ -11,10 +12,12 @@ import (
 func Command() *cli.Command {
 	return exit.Strict(&cli.Command{
 		Name:  "dlq",
-		Usage: "Look at dead letters",
+		Usage: "See why orders failed, and send them again",
 		Subcommands: []*cli.Command{
 			listCommand(),
 			showCommand(),
+			redrive.Command(),
+			redrive.RunsCommand(),
 		},
 	})
 }

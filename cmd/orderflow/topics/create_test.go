@@ -86,6 +86,8 @@ func TestCreateTwice(t *testing.T) {
 	require.Equal(t, "orders               exists, as listed\n"+
 		"orders-processed     exists, as listed\n"+
 		"orders-dlq           exists, as listed\n"+
+		"orders-dlq-redrives  exists, as listed\n"+
+		"orders-dlq-parking   exists, as listed\n"+
 		"orders-state         exists, as listed\n", out)
 }
 

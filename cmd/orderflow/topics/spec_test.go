@@ -7,6 +7,7 @@ import (
 	"gopkg.in/yaml.v3"
 
 	"github.com/orderflow/orderflow/config"
+	"github.com/orderflow/orderflow/internal/redrive"
 )
 
 func env(pairs ...string) func(string) (string, bool) {
@@ -29,12 +30,15 @@ func TestBuiltInTopics(t *testing.T) {
 		require.EqualValues(t, 1, topic.ReplicationFactor, topic.Name)
 		require.NotEmpty(t, topic.Configs["cleanup.policy"], topic.Name)
 	}
-	require.Len(t, byName, 4)
+	require.Len(t, byName, 6)
 	require.Equal(t, byName["orders"].Partitions, byName["orders-state"].Partitions,
 		"the state of a partition of orders is in the partition with its number")
 	require.Equal(t, "compact", byName["orders-state"].Configs["cleanup.policy"])
 	require.Equal(t, "delete", byName["orders-processed"].Configs["cleanup.policy"])
 	require.NotZero(t, byName["orders-dlq"].Partitions)
+	require.Equal(t, byName["orders-dlq"].Partitions, byName[redrive.Topic("orders-dlq")].Partitions)
+	require.Equal(t, "compact", byName[redrive.Topic("orders-dlq")].Configs["cleanup.policy"])
+	require.Equal(t, byName["orders-dlq"].Configs, byName["orders-dlq-parking"].Configs, "it takes and keeps what comes from there")
 }
 
 func TestBuiltInTopicsReadTheEnvironment(t *testing.T) {
@@ -47,7 +51,7 @@ func TestBuiltInTopicsReadTheEnvironment(t *testing.T) {
 		require.EqualValues(t, 3, topic.ReplicationFactor)
 		require.Equal(t, "2", topic.Configs["min.insync.replicas"])
 	}
-	require.Equal(t, []string{"in", "out", "dead", "state"}, names)
+	require.Equal(t, []string{"in", "out", "dead", "dead-redrives", "dead-parking", "state"}, names)
 }
 
 func TestParse(t *testing.T) {

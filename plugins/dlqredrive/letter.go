@@ -1,0 +1,131 @@
+package dlqredrive
+
+import (
+	"encoding/json"
+	"strconv"
+	"time"
+
+	"github.com/redpanda-data/benthos/v4/public/service"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/orderflow/orderflow/internal/deadletter"
+	"github.com/orderflow/orderflow/internal/letters"
+	"github.com/orderflow/orderflow/internal/redrive"
+)
+
+// state is how far a letter that was handed out has come.
+type state int
+
+const (
+	pending    state = iota // nobody has looked at it
+	unmatched               // the filter does not mean it
+	unfiltered              // the filter failed on it
+	beyond                  // the limit was reached before it
+	deferred                // it is to be handed out again in the next batch
+	refused                 // it was chosen, and cannot be sent
+	approved                // it is to be written
+	written
+)
+
+// letter is a dead letter that was handed out.
+type letter struct {
+	rec   *kgo.Record
+	place redrive.Place
+	about deadletter.Letter // with an id, whatever the record says
+
+	state  state
+	route  route
+	mended bool
+	broken bool // it could not be decoded
+	sample *Sample
+}
+
+func newLetter(rec *kgo.Record) *letter {
+	parsed := letters.Parse(rec)
+	return &letter{rec: rec, place: parsed.Place, about: parsed.Letter}
+}
+
+// Metadata that every message of the input carries, as other Kafka inputs give it. It is set
+// after the record's headers, so that a header of the same name cannot pose as it.
+const (
+	metaKey       = "kafka_key"
+	metaTopic     = "kafka_topic"
+	metaPartition = "kafka_partition"
+	metaOffset    = "kafka_offset"
+	metaUnix      = "kafka_timestamp_unix"
+	metaUnixMS    = "kafka_timestamp_ms"
+	metaTombstone = "kafka_tombstone_message"
+)
+
+// message is the letter as the pipeline sees it. Whatever dialect its headers are in, the native
+// ones say the same.
+func (l *letter) message() *service.Message {
+	rec := l.rec
+	msg := service.NewMessage(rec.Value)
+	for _, h := range rec.Headers {
+		if h.Value == nil {
+			msg.MetaSetMut(h.Key, nil)
+		} else {
+			msg.MetaSetMut(h.Key, string(h.Value))
+		}
+	}
+	for _, h := range l.about.Headers(deadletter.Native) {
+		msg.MetaSetMut(h.Name, string(h.Value))
+	}
+	msg.MetaSetMut(metaKey, rec.Key)
+	msg.MetaSetMut(metaTopic, rec.Topic)
+	msg.MetaSetMut(metaPartition, int(rec.Partition))
+	msg.MetaSetMut(metaOffset, int(rec.Offset))
+	msg.MetaSetMut(metaUnix, rec.Timestamp.Unix())
+	msg.MetaSetMut(metaUnixMS, rec.Timestamp.UnixMilli())
+	msg.MetaSetMut(metaTombstone, rec.Value == nil)
+	return msg
+}
+
+// placeOf reads from the metadata where a message's record is. Only the types that the input
+// sets count: a record header of the same name is a string.
+func placeOf(msg *service.Message) redrive.Place {
+	topic, _ := msg.MetaGetImmut(metaTopic)
+	partition, _ := msg.MetaGetImmut(metaPartition)
+	offset, _ := msg.MetaGetImmut(metaOffset)
+	t, _ := topic.(string)
+	p, ok := partition.(int)
+	o, ok2 := offset.(int)
+	if !ok || !ok2 {
+		return redrive.Place{}
+	}
+	return redrive.Place{Topic: t, Partition: int32(p), Offset: int64(o)}
+}
+
+// resent is the order as it is sent again: the record that once failed, with its own headers and
+// without those of its failure.
+func (l *letter) resent(value []byte) *kgo.Record {
+	rec := &kgo.Record{Topic: l.route.topic, Key: l.rec.Key, Value: value}
+	for _, h := range l.rec.Headers {
+		if !deadletter.IsOurs(h.Key) {
+			rec.Headers = append(rec.Headers, h)
+		}
+	}
+	rec.Headers = append(rec.Headers,
+		kgo.RecordHeader{Key: deadletter.HeaderID, Value: []byte(l.about.ID)},
+		kgo.RecordHeader{Key: deadletter.HeaderRedrives, Value: strconv.AppendInt(nil, int64(l.about.Redrives)+1, 10)})
+	return rec
+}
+
+// parked is the letter as it goes to the parking topic: as it is.
+func (l *letter) parked() *kgo.Record {
+	return &kgo.Record{Topic: l.route.topic, Key: l.rec.Key, Value: l.rec.Value, Headers: l.rec.Headers}
+}
+
+// mark is the record that says that the letter is open no more.
+func (l *letter) mark(topic, run string, now time.Time) (*kgo.Record, error) {
+	action := redrive.Redriven
+	if l.route.parked {
+		action = redrive.Parked
+	}
+	value, err := json.Marshal(redrive.Mark{Action: action, ID: l.about.ID, Target: l.route.topic, Run: run, At: now.UTC()})
+	if err != nil {
+		return nil, err
+	}
+	return &kgo.Record{Topic: topic, Key: l.place.Key(), Value: value}, nil
+}

@@ -1,0 +1,110 @@
+package dlqredrive
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/redpanda-data/benthos/v4/public/service"
+
+	"github.com/orderflow/orderflow/internal/redrive"
+)
+
+type output struct{ hub *hub }
+
+func newOutput(pc *service.ParsedConfig, res *service.Resources) (service.BatchOutput, service.BatchPolicy, int, error) {
+	found, ok := res.GetGeneric(hubKey{res.StreamID()})
+	if !ok {
+		return nil, service.BatchPolicy{}, 0, errors.New("output dlq_redrive needs an input dlq_redrive in the same stream: it writes in that input's transaction")
+	}
+	o := &output{hub: found.(*hub)}
+	target, err := pc.FieldString(fieldTarget)
+	if err != nil {
+		return nil, service.BatchPolicy{}, 0, err
+	}
+	other, err := pc.FieldBool(fieldAllowOther)
+	if err != nil {
+		return nil, service.BatchPolicy{}, 0, err
+	}
+	most, err := pc.FieldInt(fieldMaxRedrives)
+	if err != nil {
+		return nil, service.BatchPolicy{}, 0, err
+	}
+	if most < 0 {
+		return nil, service.BatchPolicy{}, 0, fmt.Errorf("field %s: %d: want a number of at least 0", fieldMaxRedrives, most)
+	}
+	parking, err := pc.FieldString(fieldParkingTopic)
+	if err != nil {
+		return nil, service.BatchPolicy{}, 0, err
+	}
+	o.hub.add(func() {
+		o.hub.plan.target, o.hub.plan.allowOther, o.hub.plan.maxRedrives = target, other, most
+		o.hub.run.Target = target
+		if parking != "" {
+			o.hub.plan.parking = parking
+		}
+	})
+	return o, service.BatchPolicy{}, 1, nil
+}
+
+// Connect does nothing: the client is the input's.
+func (o *output) Connect(context.Context) error { return nil }
+
+// Close does nothing.
+func (o *output) Close(context.Context) error { return nil }
+
+// WriteBatch hands orders and marks to the client. A batch that it cannot write whole fails, so
+// that the input aborts its transaction.
+func (o *output) WriteBatch(_ context.Context, msgs service.MessageBatch) error {
+	for _, msg := range msgs {
+		if err := o.write(msg); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (o *output) write(msg *service.Message) error {
+	place := placeOf(msg)
+	if err := msg.GetError(); err != nil {
+		return fmt.Errorf("writing %s: %w", place, err)
+	}
+	o.hub.mu.Lock()
+	defer o.hub.mu.Unlock()
+	l := o.hub.find(place)
+	switch {
+	case l == nil:
+		return fmt.Errorf("writing %s: the message does not come from the stream's dlq_redrive input", place)
+	case l.state == written:
+		return nil // a pipeline that writes a message twice sends it once
+	case l.state != approved:
+		return fmt.Errorf("writing %s: no dlq_redrive processor has chosen it", place)
+	}
+	if o.hub.sampling {
+		l.state = written
+		return nil
+	}
+	rec := l.parked()
+	if !l.route.parked {
+		value := l.rec.Value
+		if l.mended {
+			var err error
+			if value, err = msg.AsBytes(); err != nil {
+				return fmt.Errorf("writing %s: %w", place, err)
+			}
+		}
+		rec = l.resent(value)
+	}
+	mark, err := l.mark(redrive.Topic(place.Topic), o.hub.run.ID, time.Now())
+	if err == nil {
+		err = o.hub.client.produce(rec, mark)
+	}
+	if err != nil {
+		return fmt.Errorf("writing %s: %w", place, err)
+	}
+	l.state = written
+	return nil
+}
+
+var _ service.BatchOutput = (*output)(nil)

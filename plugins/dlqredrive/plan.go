@@ -1,0 +1,79 @@
+package dlqredrive
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/orderflow/orderflow/internal/deadletter"
+)
+
+// The reasons for which a letter that was chosen is not sent. Where a processor rejects the
+// mended order, the reason is the code of its error.
+const (
+	reasonNoOrigin    = "origin_unknown"
+	reasonOtherTarget = "target_not_origin"
+	reasonNoTarget    = "target_missing"
+	reasonMapFailed   = "map_failed"
+	reasonMapDeleted  = "map_deleted"
+	reasonTopic       = "output_refused"
+)
+
+// plan says which dead letters are meant, and where to each goes.
+type plan struct {
+	ids         map[string]bool // empty: all
+	target      string          // empty: the topic that each came from
+	allowOther  bool            // whether the target may be another topic than that
+	maxRedrives int
+	parking     string
+}
+
+// route is where a letter goes, or why it goes nowhere.
+type route struct {
+	topic  string
+	parked bool
+	reason string
+	err    error
+}
+
+// means tells whether a letter is one of those that were named, by its id or by where it is in
+// the dead-letter topic.
+func (p *plan) means(id, place string) bool {
+	return len(p.ids) == 0 || p.ids[id] || p.ids[place]
+}
+
+// route decides where a letter goes. One that was sent again too often is parked, wherever it
+// came from.
+func (p *plan) route(letter deadletter.Letter) route {
+	switch {
+	case letter.Redrives >= p.maxRedrives:
+		return route{topic: p.parking, parked: true}
+	case p.target == "" && letter.Topic == "":
+		return route{reason: reasonNoOrigin, err: fmt.Errorf("the letter does not say which topic it came from: name a target")}
+	case p.target == "" || p.target == letter.Topic:
+		return route{topic: letter.Topic}
+	case letter.Topic != "" && !p.allowOther:
+		return route{reason: reasonOtherTarget, err: fmt.Errorf("target %q is not the topic %q that the letter came from: allow another target, or name none", p.target, letter.Topic)}
+	default:
+		return route{topic: p.target}
+	}
+}
+
+// pace spaces out what is sent.
+type pace struct {
+	every time.Duration // 0: as fast as it goes
+	next  time.Time
+}
+
+// newPace makes a pace of so many a second; 0 is no bound.
+func newPace(rate float64) pace {
+	if rate == 0 {
+		return pace{}
+	}
+	return pace{every: time.Duration(float64(time.Second) / rate)}
+}
+
+// wait is how long after now the next may be sent.
+func (p *pace) wait(now time.Time) time.Duration { return max(0, p.next.Sub(now)) }
+
+// take notes that one is sent now.
+func (p *pace) take(now time.Time) { p.next = now.Add(p.every) }

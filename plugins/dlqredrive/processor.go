@@ -1,0 +1,243 @@
+package dlqredrive
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/redpanda-data/benthos/v4/public/bloblang"
+	"github.com/redpanda-data/benthos/v4/public/service"
+
+	"github.com/orderflow/orderflow/internal/children"
+	"github.com/orderflow/orderflow/internal/connection"
+	"github.com/orderflow/orderflow/internal/failure"
+)
+
+// processor chooses letters and mends their orders. It works on single messages, so that it may
+// drop one.
+type processor struct {
+	hub     *hub // of its own where the stream has no input of ours
+	where   *bloblang.Executor
+	mapping *bloblang.Executor // nil: nothing is mended
+	decode  *children.Chain
+	encode  *children.Chain
+
+	mu   sync.Mutex
+	pace pace
+}
+
+func newProcessor(pc *service.ParsedConfig, res *service.Resources) (*processor, error) {
+	p := &processor{hub: newHub(&Watch{})}
+	if found, ok := res.GetGeneric(hubKey{res.StreamID()}); ok {
+		p.hub = found.(*hub)
+	}
+	ids, err := pc.FieldStringList(fieldIDs)
+	if err != nil {
+		return nil, err
+	}
+	ids = connection.Split(ids)
+	where, err := pc.FieldString(fieldWhere)
+	if err != nil {
+		return nil, err
+	}
+	if p.where, err = pc.FieldBloblang(fieldWhere); err != nil {
+		return nil, fmt.Errorf("field %s: %w", fieldWhere, err)
+	}
+	mapping, err := pc.FieldString(fieldMap)
+	if err != nil {
+		return nil, err
+	}
+	if strings.TrimSpace(mapping) != "" {
+		if p.mapping, err = pc.FieldBloblang(fieldMap); err != nil {
+			return nil, fmt.Errorf("field %s: %w", fieldMap, err)
+		}
+	}
+	if p.decode, err = children.FromParsed(pc, fieldDecode); err != nil {
+		return nil, err
+	}
+	if p.encode, err = children.FromParsed(pc, fieldEncode); err != nil {
+		return nil, err
+	}
+	rate, err := pc.FieldFloat(fieldRate)
+	if err != nil {
+		return nil, err
+	}
+	if !(rate >= 0) || math.IsInf(rate, 0) {
+		return nil, fmt.Errorf("field %s: %v: want a number of at least 0", fieldRate, rate)
+	}
+	p.pace = newPace(rate)
+	limit, err := pc.FieldInt(fieldLimit)
+	if err != nil {
+		return nil, err
+	}
+	if limit < 0 {
+		return nil, fmt.Errorf("field %s: %d: want a number of at least 0", fieldLimit, limit)
+	}
+	p.hub.add(func() {
+		p.hub.limit = int64(limit)
+		p.hub.plan.ids = map[string]bool{}
+		for _, id := range ids {
+			p.hub.plan.ids[id] = true
+		}
+		p.hub.run.IDs, p.hub.run.Where, p.hub.run.Map = ids, strings.TrimSpace(where), strings.TrimSpace(mapping)
+	})
+	return p, nil
+}
+
+// Process drops the message unless it is to be sent.
+func (p *processor) Process(ctx context.Context, msg *service.Message) (service.MessageBatch, error) {
+	l, over := p.hub.look(msg)
+	if over {
+		return nil, nil
+	}
+	if !p.hub.plan.means(l.about.ID, l.place.String()) {
+		return p.hub.put(l, unmatched)
+	}
+	view, failed, err := p.view(ctx, msg)
+	if err != nil {
+		return nil, err
+	}
+	if failed != nil {
+		p.hub.undecoded(l, failed)
+	}
+	chosen, err := ask(p.where, view)
+	if err != nil {
+		p.hub.unfiltered(err)
+		return p.hub.put(l, unfiltered)
+	}
+	if !chosen {
+		return p.hub.put(l, unmatched)
+	}
+	if l.route = p.hub.plan.route(l.about); l.route.reason != "" {
+		return p.hub.put(l, refused)
+	}
+	if found, err := p.hub.hasTopic(ctx, l.route.topic); err != nil {
+		return nil, err
+	} else if !found {
+		l.route.reason = reasonNoTarget
+		return p.hub.put(l, refused)
+	}
+	out, after := msg, view
+	if p.mapping != nil && !l.route.parked {
+		mended, document, reason, err := p.mend(ctx, view)
+		if err != nil {
+			return nil, err
+		}
+		if l.route.reason = reason; reason != "" {
+			return p.hub.put(l, refused)
+		}
+		l.mended, out, after = true, mended, document
+	}
+	if p.hub.sampling {
+		l.sample = newSample(l, view, after)
+	}
+	if ok, err := p.turn(ctx, l); !ok || err != nil {
+		return nil, err
+	}
+	return service.MessageBatch{out}, nil
+}
+
+// view is the letter as `where` and `map` see it: decoded, else null and the reason why.
+func (p *processor) view(ctx context.Context, msg *service.Message) (view *service.Message, reason, err error) {
+	out, failed, err := p.decode.Run(ctx, msg.Copy())
+	if err != nil {
+		return nil, nil, err
+	}
+	switch {
+	case failed != nil:
+		reason = failed.Err
+	case len(out) != 1:
+		reason = fmt.Errorf("the processors of %s made %d messages of it", fieldDecode, len(out))
+	default:
+		if _, reason = out[0].AsStructured(); reason == nil {
+			return out[0], nil, nil
+		}
+	}
+	view = msg.Copy()
+	view.SetBytes([]byte("null"))
+	view.SetError(nil)
+	return view, reason, nil
+}
+
+// ask runs a query that has to give a boolean. (In BloblangQueryValue, which would be simpler,
+// there is no `this`.)
+func ask(query *bloblang.Executor, msg *service.Message) (bool, error) {
+	res, err := msg.BloblangQuery(query)
+	if err != nil {
+		return false, err
+	}
+	if res == nil {
+		return false, nil // deleted() chooses nothing
+	}
+	v, err := res.AsStructured()
+	if err != nil {
+		return false, err
+	}
+	b, ok := v.(bool)
+	if !ok {
+		return false, fmt.Errorf("the query gave %v, not true or false", v)
+	}
+	return b, nil
+}
+
+// mend returns the mended order, encoded and as a document, or the reason why there is none.
+func (p *processor) mend(ctx context.Context, view *service.Message) (encoded, document *service.Message, reason string, err error) {
+	// What it reads is the order as it was, however much of it is changed already.
+	mended, err := view.Copy().BloblangMutateFrom(p.mapping, view)
+	switch {
+	case err != nil:
+		return nil, nil, reasonMapFailed, nil
+	case mended == nil:
+		return nil, nil, reasonMapDeleted, nil
+	}
+	document = mended.Copy()
+	out, failed, err := p.encode.Run(ctx, mended)
+	switch {
+	case err != nil:
+		return nil, nil, "", err
+	case failed != nil:
+		_, code := failure.Of(failed.Err)
+		return nil, nil, code, nil
+	case len(out) != 1:
+		return nil, nil, reasonMapDeleted, nil
+	}
+	return out[0], document, "", nil
+}
+
+// turn waits until the letter may be sent. It gives false where it may not in this batch.
+func (p *processor) turn(ctx context.Context, l *letter) (bool, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock() // the others wait behind this one
+	now := time.Now()
+	wait := p.pace.wait(now)
+	if !p.hub.claim(l, now.Add(wait)) {
+		return false, nil
+	}
+	if wait > 0 {
+		timer := time.NewTimer(wait)
+		defer timer.Stop()
+		select {
+		case <-ctx.Done():
+			return false, ctx.Err()
+		case <-p.hub.halted.Done():
+			p.hub.release(l)
+			return false, nil
+		case <-timer.C:
+		}
+	}
+	p.pace.take(now.Add(wait))
+	return true, nil
+}
+
+// Close closes the children.
+func (p *processor) Close(ctx context.Context) error {
+	if err := p.decode.Close(ctx); err != nil {
+		return err
+	}
+	return p.encode.Close(ctx)
+}
+
+var _ service.Processor = (*processor)(nil)

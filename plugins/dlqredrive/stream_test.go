@@ -1,0 +1,219 @@
+package dlqredrive
+
+import (
+	"encoding/json"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/orderflow/orderflow/internal/redrive"
+)
+
+func TestEachOpenLetterIsSentOnceAndMarked(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		w.letters(1000)
+		got := w.run("batch_size: 100", "", "")
+		require.EqualValues(t, 1000, got.Sent)
+		require.EqualValues(t, 0, got.LeftOpen)
+
+		sent := w.records("orders")
+		require.Len(t, sent, 1000)
+		letters := map[string]*kgo.Record{}
+		for _, l := range w.records("dlq") {
+			letters[string(l.Key)] = l
+		}
+		for _, r := range sent {
+			l := letters[string(r.Key)]
+			delete(letters, string(r.Key))
+			require.NotNil(t, l, "sent twice")
+			require.Equal(t, l.Value, r.Value)
+			require.Equal(t, []kgo.RecordHeader{
+				{Key: "trace", Value: []byte("a")}, {Key: "trace", Value: []byte("b")}, {Key: "nothing"},
+				{Key: "dlq_id", Value: l.Headers[3].Value}, {Key: "dlq_redrives", Value: []byte("1")},
+			}, r.Headers)
+		}
+		marks, runs := w.marks()
+		require.Len(t, marks, 1000)
+		require.Len(t, runs, 1)
+		require.Equal(t, got.Run, runs[got.ID])
+		require.False(t, got.Ended.IsZero())
+		require.NotEmpty(t, got.By)
+
+		require.Equal(t, [2]int64{1000, 1000}, [2]int64{got.Passed, got.Total})
+
+		again := w.run("", "", "")
+		require.Equal(t, redrive.Counts{}, again.Counts, "nothing is open any more")
+		require.Len(t, w.records("orders"), 1000)
+	})
+}
+
+func TestALetterWhoseMarkIsTakenBackIsOpenAgain(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		w.letters(3)
+		w.run("", "", "")
+		for _, r := range w.records("dlq-redrives") {
+			if string(r.Key) == "mark/dlq/1/0" {
+				require.NoError(t, w.cl.ProduceSync(t.Context(), &kgo.Record{Topic: r.Topic, Partition: r.Partition, Key: r.Key}).FirstErr())
+			}
+		}
+		require.Equal(t, redrive.Counts{Matched: 1, Sent: 1}, w.run("", "", "").Counts)
+	})
+}
+
+func TestAFilterChoosesAndTheOthersStayOpen(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		w.letters(100)
+		got := w.run("", `where: 'this.price >= -10 && @dlq_code == "price_not_positive" && @kafka_partition == 0'`, "")
+		require.Equal(t, redrive.Counts{Matched: 4, Sent: 4, LeftOpen: 96}, got.Counts)
+		got = w.run("", `ids: [ "orders/0/7, orders/0/8", "dlq/0/3", "orders/9/9" ]`, "")
+		require.Equal(t, redrive.Counts{Matched: 3, Sent: 3, LeftOpen: 93}, got.Counts)
+		got = w.run("", `where: this.nothing > 3`, "")
+		require.Equal(t, redrive.Counts{LeftOpen: 93}, got.Counts)
+		require.EqualValues(t, 93, got.Unfiltered.Letters)
+		require.Contains(t, got.Unfiltered.Error, "this.nothing")
+	})
+}
+
+func TestAMappingMendsAndWhatItCannotMendStaysOpen(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		w.letters(10)
+		got := w.run("", `
+        map: |
+          root.price = if this.price == -1 { throw("no") } else if this.price == -2 { deleted() } else { this.price.abs() }
+          root = if this.price == -3 { deleted() }
+        encode:
+          - mapping: root = if this.price == 4 || !this.exists("price") { throw("bad") } else { this }`, "")
+		require.Equal(t, redrive.Counts{Matched: 10, Sent: 6, LeftOpen: 4, Refused: map[string]int64{
+			"map_failed": 1, "map_deleted": 1, "unclassified": 2,
+		}}, got.Counts)
+		for _, r := range w.records("orders") {
+			var order struct{ Price float64 }
+			require.NoError(t, json.Unmarshal(r.Value, &order))
+			require.GreaterOrEqual(t, order.Price, 5.0)
+		}
+	})
+}
+
+func TestWhatCannotBeDecodedCanBeChosen(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		w.letters(2)
+		require.NoError(t, w.cl.ProduceSync(t.Context(), &kgo.Record{Topic: "dlq", Value: []byte{0xff, 0}, Headers: []kgo.RecordHeader{{Key: "dlq_topic", Value: []byte("orders")}}},
+			&kgo.Record{Topic: "dlq", Headers: []kgo.RecordHeader{{Key: "dlq_topic", Value: []byte("orders")}}}).FirstErr())
+		got := w.run("", "where: this == null", "")
+		require.Equal(t, redrive.Counts{Matched: 2, Sent: 2, LeftOpen: 2}, got.Counts)
+		require.EqualValues(t, 2, got.Undecoded.Letters)
+		sent := w.records("orders")
+		require.Len(t, sent, 2)
+		require.Equal(t, []byte{0xff, 0}, sent[0].Value)
+		require.Nil(t, sent[0].Key)
+		require.Nil(t, sent[1].Value)
+		require.Equal(t, []string{"dlq/0/1"}, header(sent[0], "dlq_id"), "it is known by its place")
+	})
+}
+
+func TestWhatWasRedrivenTooOftenIsParked(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		w.letters(4, kgo.RecordHeader{Key: "dlq_redrives", Value: []byte("2")})
+		require.Equal(t, redrive.Counts{Matched: 4, Parked: 4}, w.run("", "map: root = deleted()", "max_redrives: 2").Counts)
+		require.Empty(t, w.records("orders"))
+		parked, letters := w.records("dlq-parking"), w.records("dlq")
+		require.Len(t, parked, 4)
+		for _, p := range parked {
+			var same int
+			for _, l := range letters {
+				if string(l.Key) == string(p.Key) {
+					require.Equal(t, l.Headers, p.Headers)
+					require.Equal(t, l.Value, p.Value)
+					same++
+				}
+			}
+			require.Equal(t, 1, same)
+		}
+		marks, _ := w.marks()
+		for _, m := range marks {
+			require.Equal(t, redrive.Parked, m.Action)
+			require.Equal(t, "dlq-parking", m.Target)
+		}
+	})
+}
+
+func TestADryRunWritesNothing(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		w.letters(20)
+		before, err := kadm.NewClient(w.cl).ListTopics(t.Context())
+		require.NoError(t, err)
+		r := w.start("dry_run: true", "where: this.price < -5\n        map: root.price = 1", "")
+		require.NoError(t, <-r.done)
+		require.Equal(t, redrive.Counts{Matched: 15, Sent: 15, LeftOpen: 5}, r.watch.Report().Counts)
+		samples := r.watch.Samples()
+		require.Len(t, samples, 10)
+		require.EqualValues(t, 1, samples[0].After.(map[string]any)["price"])
+		require.NotEqual(t, samples[0].Before, samples[0].After)
+		after, err := kadm.NewClient(w.cl).ListTopics(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, before.Names(), after.Names())
+		require.Empty(t, w.records("orders"))
+	})
+}
+
+func TestALimitIsExactAndTheNextRunGoesOn(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		w.letters(100)
+		require.Equal(t, redrive.Counts{Matched: 25, Sent: 25, LeftOpen: 75}, w.run("batch_size: 50", "limit: 25", "").Counts)
+		require.Len(t, w.records("orders"), 25)
+		require.EqualValues(t, 75, w.run("batch_size: 7", "", "").Sent)
+		require.Len(t, w.records("orders"), 100)
+	})
+}
+
+func TestARateSpacesOrdersOutInShortTransactions(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		w.letters(100)
+		begun := time.Now()
+		r := w.start("", "rate: 10", "")
+		time.Sleep(5250 * time.Millisecond) // virtual
+		seen := len(w.records("orders"))
+		require.InDelta(t, 50, seen, 10, "what is sent is seen soon")
+		require.NoError(t, <-r.done)
+		require.InDelta(t, 10.0, time.Since(begun).Seconds(), 1)
+		require.Len(t, w.records("orders"), 100)
+	})
+}
+
+func TestAStopCommitsWhatWasSentAndTheNextRunGoesOn(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		w.letters(100)
+		r := w.start("", "rate: 10", "")
+		time.Sleep(3 * time.Second) // virtual
+		begun := time.Now()
+		require.NoError(t, r.stream.StopWithin(10*time.Second))
+		require.Less(t, time.Since(begun), time.Second)
+		<-r.done
+		sent := r.watch.Report().Sent
+		require.InDelta(t, 30, sent, 7)
+		require.Equal(t, sent, r.watch.Report().Passed)
+		require.InDelta(t, 100, r.watch.Report().Total, 3, "what was not looked at is told")
+		require.Len(t, w.records("orders"), int(sent))
+		_, runs := w.marks()
+		require.False(t, runs[r.watch.Report().ID].Ended.IsZero())
+		require.Equal(t, sent, runs[r.watch.Report().ID].Sent)
+		require.EqualValues(t, 100-sent, w.run("", "", "").Sent)
+		require.Len(t, w.records("orders"), 100)
+	})
+}
+
+func TestASecondRedriveTakesOverAndTheFirstEndsWithAnError(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		w.letters(100)
+		first := w.start("", "rate: 10", "")
+		time.Sleep(3 * time.Second) // virtual
+		second := w.run("", "", "")
+		require.NoError(t, <-first.done)
+		require.ErrorContains(t, first.watch.Err(), "another redrive of dlq has taken over")
+		require.Len(t, w.records("orders"), 100)
+		require.EqualValues(t, 100, first.watch.Report().Sent+second.Sent)
+	})
+}
