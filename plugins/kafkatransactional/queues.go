@@ -110,7 +110,11 @@ func (p *partition) advance(name string) {
 // arrange puts orders into queues again after a restore. It tells whether it released keys that
 // are not to be held any more.
 func (p *partition) arrange() bool {
-	for _, offset := range slices.Sorted(maps.Keys(p.waiting)) {
+	var waiting []int64
+	if p.ordering.by != orderingNone {
+		waiting = slices.Sorted(maps.Keys(p.waiting))
+	}
+	for _, offset := range waiting {
 		w := p.waiting[offset]
 		name, ordered := p.queueOf(w.rec)
 		if !ordered {
