@@ -34,7 +34,7 @@ func FuzzRestore(f *testing.F) {
 		if tombstone {
 			value2 = nil
 		}
-		p := newPartition(tp, Ledger{Group: "g"}, ordering{by: orderingKey})
+		p := newPartition(tp, Ledger{Group: "g"}, ordering{by: orderingKey, holdKeys: true})
 		for _, r := range [][2][]byte{{key1, value1}, {key2, value2}} {
 			k, err := ParseStateKey(r[0])
 			if err != nil {
@@ -53,7 +53,7 @@ func FuzzRestore(f *testing.F) {
 			require.Equal(t, i, w.index)
 		}
 		require.Len(t, p.due, len(p.waiting))
-		again := newPartition(tp, Ledger{Group: "g"}, ordering{by: orderingKey})
+		again := newPartition(tp, Ledger{Group: "g"}, ordering{by: orderingKey, holdKeys: true})
 		for offset, w := range p.waiting {
 			value, err := appendWaiting(nil, w, mostOf(w))
 			require.NoError(t, err)

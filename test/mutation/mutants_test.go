@@ -123,7 +123,7 @@ var mutants = map[string]mutant{
 	},
 	// What is restored.
 	"does not restore on assignment": {
-		"restore.go", `	if err := c.restore(ctx, starts, false); err != nil {
+		"restore.go", `	if err := c.restore(ctx, starts, fresh, false); err != nil {
 		return nil, err
 	}`,
 		`	c.mu.Lock()
@@ -134,10 +134,10 @@ var mutants = map[string]mutant{
 		"TestAStopKeepsWhatWaitsAndARestartGoesOn",
 	},
 	"takes a restore that failed for an empty state": {
-		"restore.go", `if err := c.restore(ctx, starts, false); err != nil {
+		"restore.go", `if err := c.restore(ctx, starts, fresh, false); err != nil {
 		return nil, err
 	}`,
-		`if err := c.restore(ctx, starts, false); err != nil {
+		`if err := c.restore(ctx, starts, fresh, false); err != nil {
 		c.mu.Lock()
 		for tp := range starts {
 			c.parts[tp] = newPartition(tp, Ledger{Group: c.conf.group}, c.conf.ordering)
@@ -176,7 +176,7 @@ var mutants = map[string]mutant{
 	},
 	"gives a new partition no offset of its own": {
 		"restore.go", "fresh, err := c.absolute(ctx, offsets)",
-		"fresh, err := true, error(nil)",
+		"fresh, err := map[topicPartition]bool{}, error(nil)",
 		"TestAnAbortBeforeTheFirstCommitGoesBackToTheStart",
 	},
 	"leaves open what a dead owner left": {
@@ -214,9 +214,9 @@ var mutants = map[string]mutant{
 		"TestWhatOthersTakeOverIsForgotten",
 	},
 	"hands out orders of partitions that are not owned": {
-		"client.go", `if _, ok := owned[p.topic][p.partition]; !ok {
+		"client.go", `owned[p.topic][p.partition]; !listed {
 			due`,
-		`if _, ok := owned[p.topic][p.partition]; !ok && false {
+		`owned[p.topic][p.partition]; !listed && false {
 			due`,
 		"TestOrdersOfAPartitionThatIsNotOwnedStayWhereTheyAre",
 	},
@@ -275,8 +275,8 @@ var mutants = map[string]mutant{
 		"TestFetchingPausesWhileAsManyWaitAsMay",
 	},
 	"lets orders of a key overtake": {
-		"client.go", "ok || !p.admit(rec)",
-		"ok",
+		"client.go", "if !p.admit(rec) {",
+		"if !p.admit(rec) && false {",
 		"TestLaterOrdersOfAKeyWaitBehindOneThatWaits",
 	},
 	// What topics take.

@@ -40,8 +40,8 @@ var product = map[string]mutant{
 		"TestAFailingMessageIsTriedFourTimesOneTwoAndFourSecondsApart",
 	},
 	"drops an order whose wait was cut short": {
-		"plugins/backoffretry/processor.go", "return false, ctx.Err()",
-		"return true, nil",
+		"plugins/backoffretry/processor.go", "return false, sleep(ctx, due)",
+		"return sleep(ctx, due) != nil, nil",
 		"TestTheWaitEndsAtOnceWhenTheContextEnds",
 	},
 	"goes on after a child has failed": {
