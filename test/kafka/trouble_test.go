@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -196,11 +197,16 @@ func (s *site) stop(p *child.Process) {
 	require.NoError(s.t, p.Terminate(15*time.Second))
 }
 
-// limit sets what a topic takes.
+// limit sets what a topic takes, and waits until the broker knows of it.
 func (s *site) limit(topic, bytes string) {
 	s.t.Helper()
-	_, err := s.admin.AlterTopicConfigs(s.t.Context(), []kadm.AlterConfig{{Op: kadm.SetConfig, Name: "max.message.bytes", Value: &bytes}}, topic)
+	const name = "max.message.bytes"
+	_, err := s.admin.AlterTopicConfigs(s.t.Context(), []kadm.AlterConfig{{Op: kadm.SetConfig, Name: name, Value: &bytes}}, topic)
 	require.NoError(s.t, err)
+	s.await(name+" of "+topic, 20*time.Second, func() (any, bool) {
+		found, err := s.admin.DescribeTopicConfigs(s.t.Context(), topic)
+		return found, err == nil && slices.ContainsFunc(found[0].Configs, func(c kadm.Config) bool { return c.Key == name && c.MaybeValue() == bytes })
+	})
 }
 
 func (s *site) delete(topic string) {
