@@ -37,7 +37,7 @@ kafka: ## run the tests against Apache Kafka and with other clients (needs a JDK
 	ORDERFLOW_KAFKA=1 $(GO) test -count=1 -v ./test/kafka/... ./test/clients/...
 
 simulate: ## play SEEDS schedules of faults in virtual time (5000)
-	SEEDS=$(or $(SEEDS),5000) $(GO) test -tags synctests -count=1 -timeout 0 ./test/simulation
+	SEEDS=$(or $(SEEDS),5000) $(GO) test -tags synctests -count=1 -timeout 0 -v -run '^TestSchedules$$' ./test/simulation
 
 fuzz: ## fuzz each target for FUZZTIME (5s)
 	FUZZTIME=$(or $(FUZZTIME),5s) bash .ci/run fuzz

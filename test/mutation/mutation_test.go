@@ -57,6 +57,24 @@ func TestEachMutantBreaksWhatStandsInTheCode(t *testing.T) {
 	}
 }
 
+// build compiles the tests of a package with the mutant in place of the code, and returns the
+// binary.
+func (m mutant) build(t *testing.T, root, pkg string) string {
+	path, dir := filepath.Join(root, m.file), t.TempDir()
+	source, err := os.ReadFile(path)
+	require.NoError(t, err)
+	changed, overlay, tests := filepath.Join(dir, "mutant.go"), filepath.Join(dir, "overlay.json"), filepath.Join(dir, "tests")
+	require.NoError(t, os.WriteFile(changed, []byte(strings.Replace(string(source), m.old, m.new, 1)), 0o600))
+	replace, err := json.Marshal(map[string]any{"Replace": map[string]string{path: changed}})
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(overlay, replace, 0o600))
+	build := exec.Command("go", "test", "-c", "-overlay", overlay, "-tags", "synctests", "-o", tests, "./"+pkg)
+	build.Dir = root
+	out, err := build.CombinedOutput()
+	require.NoError(t, err, "the mutant does not compile:\n%s", out)
+	return tests
+}
+
 func TestEachMutantIsFound(t *testing.T) {
 	every := all()
 	if os.Getenv(Env) == "" {
@@ -65,23 +83,10 @@ func TestEachMutantIsFound(t *testing.T) {
 	root := child.Root(t)
 	for name, m := range every {
 		t.Run(name, func(t *testing.T) {
-			path, dir := filepath.Join(root, m.file), t.TempDir()
-			source, err := os.ReadFile(path)
-			require.NoError(t, err)
-			changed, overlay, tests := filepath.Join(dir, "mutant.go"), filepath.Join(dir, "overlay.json"), filepath.Join(dir, "tests")
-			require.NoError(t, os.WriteFile(changed, []byte(strings.Replace(string(source), m.old, m.new, 1)), 0o600))
-			replace, err := json.Marshal(map[string]any{"Replace": map[string]string{path: changed}})
-			require.NoError(t, err)
-			require.NoError(t, os.WriteFile(overlay, replace, 0o600))
-
-			build := exec.Command("go", "test", "-c", "-overlay", overlay, "-tags", "synctests", "-o", tests, "./"+filepath.Dir(m.file))
-			build.Dir = root
-			out, err := build.CombinedOutput()
-			require.NoError(t, err, "the mutant does not compile:\n%s", out)
-
-			run := exec.Command(tests, "-test.run", "^"+m.test+"$", "-test.failfast", "-test.timeout", "60s")
-			run.Dir = filepath.Dir(path)
-			out, err = run.CombinedOutput()
+			dir := filepath.Dir(m.file)
+			run := exec.Command(m.build(t, root, dir), "-test.run", "^"+m.test+"$", "-test.failfast", "-test.timeout", "60s")
+			run.Dir = filepath.Join(root, dir)
+			out, err := run.CombinedOutput()
 			require.Error(t, err, "%s does not find it:\n%s", m.test, out)
 		})
 	}

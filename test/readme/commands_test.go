@@ -107,6 +107,8 @@ func TestCommandsExist(t *testing.T) {
 		case line == "go test ./...":
 		case line == "bash .ci/run":
 			exists(".ci/run")
+		case c.words[0] == "make":
+			require.Regexp(t, `(?m)^`+regexp.QuoteMeta(c.words[1])+`:`, read(t, "Makefile"), "a target that the Makefile lacks")
 		case strings.HasPrefix(line, "docker compose up"):
 			exists("docker-compose.yml")
 		case c.words[0] == "kcat", c.words[0] == "rpk":

@@ -38,9 +38,9 @@ type network struct {
 // trap lies in wait for a request.
 type trap struct {
 	key   int16
-	skip  int  // how many to let pass
-	after bool // let the broker handle it first
-	act   func(*conn)
+	skip  int                // how many to let pass
+	after bool               // let the broker handle it first
+	act   func(*conn, frame) // gets the request, or the response if after is set
 }
 
 func newNetwork(stack *kfake.VirtualNetwork) *network {
@@ -55,7 +55,7 @@ func (n *network) dial(ctx context.Context, proto, address string) (net.Conn, er
 	if err != nil {
 		return nil, err
 	}
-	c := &conn{Conn: inner, n: n, closed: make(chan struct{}), doomed: map[int32]*trap{}}
+	c := &conn{Conn: inner, n: n, address: address, closed: make(chan struct{}), doomed: map[int32]doom{}}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.cuts > 0 || n.dead {
@@ -170,15 +170,21 @@ func (n *network) caught(key int16) *trap {
 // conn is one connection. The client writes each request with one call.
 type conn struct {
 	net.Conn
-	n    *network
-	once sync.Once
+	n       *network
+	address string
+	once    sync.Once
 
 	closed chan struct{}
 
 	mu       sync.Mutex
-	deadline time.Time       // for reading
-	doomed   map[int32]*trap // by correlation id: requests whose response will not arrive
-	response []byte          // what is left of one
+	deadline time.Time      // for reading
+	doomed   map[int32]doom // by correlation id: requests whose response a trap lies in wait for
+	response []byte         // what is left of one
+}
+
+type doom struct {
+	*trap
+	version int16
 }
 
 func (c *conn) shut() {
@@ -241,14 +247,15 @@ func (c *conn) Write(b []byte) (int, error) {
 	}
 	if len(b) >= 12 {
 		if t := c.n.caught(int16(binary.BigEndian.Uint16(b[4:]))); t != nil {
+			version := int16(binary.BigEndian.Uint16(b[6:]))
 			if !t.after {
-				t.act(c)
+				t.act(c, frame{version, b})
 				if err := c.n.wait(c.closed, func() bool { return false }); err != nil {
 					return 0, err
 				}
 			} else {
 				c.mu.Lock()
-				c.doomed[int32(binary.BigEndian.Uint32(b[8:]))] = t
+				c.doomed[int32(binary.BigEndian.Uint32(b[8:]))] = doom{t, version}
 				c.mu.Unlock()
 			}
 		}
@@ -287,10 +294,10 @@ func (c *conn) receive() error {
 		return err
 	}
 	c.mu.Lock()
-	t := c.doomed[int32(binary.BigEndian.Uint32(response[4:]))]
+	t, caught := c.doomed[int32(binary.BigEndian.Uint32(response[4:]))]
 	c.mu.Unlock()
-	if t != nil {
-		t.act(c)
+	if caught {
+		t.act(c, frame{t.version, response})
 	}
 	if err := c.n.wait(c.closed, c.expired); err != nil {
 		return err

@@ -8,6 +8,7 @@ package simulation
 import (
 	"bufio"
 	"bytes"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -24,6 +25,7 @@ import (
 
 const (
 	envSeeds = "SEEDS"          // how many schedules
+	envFrom  = "SIMULATE_FROM"  // the first of their seeds
 	envSeed  = "SIMULATE_SEED"  // one schedule
 	envTimes = "SIMULATE_TIMES" // how often
 	envLog   = "SIMULATE_LOG"   // with what the instances log
@@ -35,7 +37,7 @@ const (
 	perChild = 50
 	// patience bounds how long one schedule may take, in real time. One that takes longer has
 	// come to a state in which its clock cannot go on, or goes on for ever.
-	patience = 30 * time.Second
+	patience = time.Minute
 )
 
 func number(t *testing.T, name string, byDefault int) int {
@@ -64,9 +66,14 @@ func TestSchedules(t *testing.T) {
 			runs = append(runs, seed)
 		}
 	} else {
-		for seed := range number(t, envSeeds, defaultSeeds) {
-			runs = append(runs, uint64(seed))
+		from := number(t, envFrom, 0)
+		for n := range number(t, envSeeds, defaultSeeds) {
+			runs = append(runs, uint64(from+n))
 		}
+	}
+	most := int64(20) // failures are enough to look at
+	if flag.Lookup("test.failfast").Value.String() == "true" {
+		most = 1
 	}
 	began := time.Now()
 	todo := make(chan []uint64)
@@ -75,13 +82,13 @@ func TestSchedules(t *testing.T) {
 	for range max(1, runtime.GOMAXPROCS(0)) {
 		workers.Go(func() {
 			for seeds := range todo {
-				for len(seeds) > 0 {
+				for len(seeds) > 0 && failed.Load() < most {
 					seeds = child(t, seeds, &played, &events, &failed)
 				}
 			}
 		})
 	}
-	for len(runs) > 0 && failed.Load() < 20 {
+	for len(runs) > 0 && failed.Load() < most {
 		n := min(perChild, len(runs))
 		todo <- runs[:n]
 		runs = runs[n:]
@@ -138,8 +145,8 @@ func child(t *testing.T, seeds []uint64, played, events, failed *atomic.Int64) [
 		return seeds
 	default:
 		failed.Add(1)
-		text := rest.String() + stderr.String()
-		report(t, seeds[0], fmt.Sprintf("%v: %s", err, text[:min(len(text), 200_000)]))
+		text := strings.Join(telling(rest.String()+stderr.String()), "\n\n")
+		report(t, seeds[0], fmt.Sprintf("%v: %s", err, text[:min(len(text), 50_000)]))
 		return seeds[1:]
 	}
 }
