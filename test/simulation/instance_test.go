@@ -228,6 +228,7 @@ func (w *world) end(i *instance) {
 	}
 	select {
 	case <-i.done:
+		i.net.kill() // a process that has ended sends nothing more
 	case <-time.After(stopping):
 		w.stuck(i)
 	}
