@@ -1,4 +1,4 @@
-package redrive
+package redrive_test
 
 import (
 	"encoding/json"
@@ -6,45 +6,33 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/orderflow/orderflow/internal/redrive"
 )
 
-func TestARecordIsAMarkAnAuditRecordOrNeither(t *testing.T) {
-	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-	place := Place{"orders-dlq", 2, 5}
-	mark, err := json.Marshal(Mark{Action: Redriven, ID: "orders/0/1", Target: "orders", Run: "r", At: at})
+func TestAnAuditRecordIsReadAsItWasWritten(t *testing.T) {
+	run := redrive.Run{
+		ID: "r", By: "ann@host", Begun: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), Where: "true",
+		Counts: redrive.Counts{Matched: 5, Sent: 3, Refused: map[string]int64{"map_failed": 2}, LeftOpen: 2},
+	}
+	value, err := json.Marshal(run)
 	require.NoError(t, err)
-	run, err := json.Marshal(Run{ID: "r", By: "ann@host", Begun: at, Where: "true", Counts: Counts{Sent: 3}})
-	require.NoError(t, err)
-	require.NotContains(t, string(run), "ended", "it goes on")
-
-	p, m, ok, err := ParseMark(place.Key(), mark)
-	require.NoError(t, err)
-	require.True(t, ok)
-	require.Equal(t, place, p)
-	require.Equal(t, Mark{Redriven, "orders/0/1", "orders", "r", at}, m)
-
-	r, ok, err := ParseRun(RunKey("r"), run)
+	require.NotContains(t, string(value), "ended", "it goes on")
+	got, ok, err := redrive.ParseRun(redrive.RunKey("r"), value)
 	require.NoError(t, err)
 	require.True(t, ok)
-	require.EqualValues(t, 3, r.Sent)
+	require.Equal(t, run, got)
+}
 
+func TestWhatIsNoAuditRecordIsNone(t *testing.T) {
+	mark := redrive.Place{Topic: "orders-dlq", Partition: 2, Offset: 5}.Key()
 	for name, c := range map[string]struct{ key, value []byte }{
-		"an audit record as a mark": {RunKey("r"), run},
-		"a tombstone":               {place.Key(), nil},
-		"another key":               {[]byte("x"), mark},
+		"a mark": {mark, []byte("{}")}, "a tombstone": {redrive.RunKey("r"), nil}, "another key": {[]byte("x"), []byte("{}")},
 	} {
-		_, _, ok, err := ParseMark(c.key, c.value)
+		_, ok, err := redrive.ParseRun(c.key, c.value)
 		require.NoError(t, err, name)
 		require.False(t, ok, name)
 	}
-	_, ok, err = ParseRun(place.Key(), mark)
-	require.NoError(t, err)
-	require.False(t, ok)
-
-	_, _, _, err = ParseMark([]byte("mark/x"), mark)
-	require.ErrorContains(t, err, `parsing key of a mark: place "x"`)
-	_, _, _, err = ParseMark(place.Key(), []byte("{"))
-	require.ErrorContains(t, err, "decoding mark of orders-dlq/2/5")
-	_, _, err = ParseRun(RunKey("r"), []byte("{"))
+	_, _, err := redrive.ParseRun(redrive.RunKey("r"), []byte("{"))
 	require.ErrorContains(t, err, "decoding audit record of run r")
 }

@@ -120,8 +120,6 @@ func TestARedriveIsKilledLosesItsBrokerAndIsTakenOver(t *testing.T) {
 		r.awaitRedriven(p, 300)
 		p.Kill()
 	}
-	before := len(r.committed("orders"))
-	require.Less(t, before, 3334, "they were killed in the middle")
 
 	p := r.redrive(400)
 	r.awaitRedriven(p, 300)
@@ -129,7 +127,7 @@ func TestARedriveIsKilledLosesItsBrokerAndIsTakenOver(t *testing.T) {
 	time.Sleep(3 * time.Second) // an outage
 	r.cluster.Start(0)
 	require.NoError(t, p.Wait(90*time.Second), p.Log())
-	t.Logf("killed 4 times after %d orders; the last run:\n%s", before, p.Log())
+	t.Logf("after four kills, and through an outage:\n%s", p.Log())
 	r.redrivenOnce(10_000)
 
 	r.letters(10_000, 2000)
