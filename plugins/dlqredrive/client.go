@@ -77,7 +77,7 @@ func (c *client) prepare(ctx context.Context, conf *config, parking string) erro
 	if c.cl, err = kgo.NewClient(append(conf.opts[:len(conf.opts):len(conf.opts)],
 		kgo.TransactionalID(transactionalID(conf.topic)),
 		kgo.TransactionTimeout(conf.timeout),
-		kgo.RecordPartitioner(kgo.StickyKeyPartitioner(nil)),
+		kgo.RecordPartitioner(partitioner{kgo.StickyKeyPartitioner(nil)}),
 		kgo.ProducerBatchMaxBytesFn(c.topics.batchBytes),
 	)...); err != nil {
 		return err

@@ -98,9 +98,13 @@ func placeOf(msg *service.Message) redrive.Place {
 }
 
 // resent is the order as it is sent again: the record that once failed, with its own headers and
-// without those of its failure.
+// without those of its failure. It goes to the partition that it came from, if it goes to that
+// topic.
 func (l *letter) resent(value []byte) *kgo.Record {
-	rec := &kgo.Record{Topic: l.route.topic, Key: l.rec.Key, Value: value}
+	rec := &kgo.Record{Topic: l.route.topic, Partition: anyPartition, Key: l.rec.Key, Value: value}
+	if l.route.topic == l.about.Topic && l.about.Partition >= 0 {
+		rec.Partition = int32(l.about.Partition)
+	}
 	for _, h := range l.rec.Headers {
 		if !deadletter.IsOurs(h.Key) {
 			rec.Headers = append(rec.Headers, h)
@@ -114,7 +118,7 @@ func (l *letter) resent(value []byte) *kgo.Record {
 
 // parked is the letter as it goes to the parking topic: as it is.
 func (l *letter) parked() *kgo.Record {
-	return &kgo.Record{Topic: l.route.topic, Key: l.rec.Key, Value: l.rec.Value, Headers: l.rec.Headers}
+	return &kgo.Record{Topic: l.route.topic, Partition: anyPartition, Key: l.rec.Key, Value: l.rec.Value, Headers: l.rec.Headers}
 }
 
 // mark is the record that says that the letter is open no more.
@@ -127,5 +131,5 @@ func (l *letter) mark(topic, run string, now time.Time) (*kgo.Record, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &kgo.Record{Topic: topic, Key: l.place.Key(), Value: value}, nil
+	return &kgo.Record{Topic: topic, Partition: anyPartition, Key: l.place.Key(), Value: value}, nil
 }

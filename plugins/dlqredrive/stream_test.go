@@ -63,6 +63,30 @@ func TestALetterWhoseMarkIsTakenBackIsOpenAgain(t *testing.T) {
 	})
 }
 
+// By the hash of its key it would often go elsewhere.
+func TestAnOrderIsSentToThePartitionThatItCameFrom(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		_, err := kadm.NewClient(w.cl).CreateTopic(t.Context(), 2, 1, nil, "other")
+		require.NoError(t, err)
+		w.letters(30, kgo.RecordHeader{Key: "dlq_partition", Value: []byte("2")})
+		require.EqualValues(t, 10, w.run("", "limit: 10", "").Sent)
+		for _, r := range w.records("orders") {
+			require.EqualValues(t, 2, r.Partition)
+		}
+		require.EqualValues(t, 20, w.run("", "", "target: other\n    allow_other_target: true").Sent)
+		used := map[int32]bool{}
+		for _, r := range w.records("other") {
+			used[r.Partition] = true
+		}
+		require.Len(t, used, 2, "the key decides where there is no origin")
+		used = map[int32]bool{}
+		for _, r := range w.records("dlq-redrives") {
+			used[r.Partition] = true
+		}
+		require.Len(t, used, partitions)
+	})
+}
+
 func TestAFilterChoosesAndTheOthersStayOpen(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
 		w.letters(100)

@@ -71,7 +71,7 @@ func (in *input) audit(c *client, ended time.Time) error {
 	if err != nil {
 		return fmt.Errorf("encoding the audit record: %w", err)
 	}
-	return c.produce(&kgo.Record{Topic: redrive.Topic(in.conf.topic), Key: redrive.RunKey(run.ID), Value: value})
+	return c.produce(&kgo.Record{Topic: redrive.Topic(in.conf.topic), Partition: anyPartition, Key: redrive.RunKey(run.ID), Value: value})
 }
 
 // end writes the audit record for the last time.

@@ -187,6 +187,37 @@ func TestAnOrderThatFailsAgainAndAgainIsParked(t *testing.T) {
 	require.True(t, w.audit().OK)
 }
 
+// The later orders of a key wait for one that died, until it was mended and sent again.
+func TestAMendedOrderLetsTheOrdersBehindItGoOn(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	var env []string
+	for name, value := range w.env(map[string]string{"FAILURE_RATE": "0"}) {
+		env = append(env, name+"="+value)
+	}
+	p := child.Start(t, child.Command{Name: "consumer", Path: child.Orderflow(t), Dir: child.Root(t), Env: env, Args: []string{
+		"run", "--set", "input.kafka_transactional.ordering=key", "--set", "input.kafka_transactional.on_dead_letter=hold_key", consumer}})
+	// A producer that chooses partitions by another hash than ours.
+	var orders []*kgo.Record
+	for i, price := range []float64{-1, 2, 3} {
+		orders = append(orders, &kgo.Record{Partition: 4, Key: []byte("k"), Value: avro(fmt.Sprintf("k-%d", i), "Pen", price)})
+	}
+	w.produce(orders...)
+	w.awaitWaiting(2)
+	require.Empty(t, w.committed("orders-processed"))
+	require.EqualValues(t, 1, w.redrive("--map", mapNegative).Sent)
+	require.Eventually(t, func() bool { return len(w.committed("orders-processed")) == 3 }, patience, 50*time.Millisecond)
+	var ids []string
+	for _, r := range w.committed("orders-processed") {
+		var o struct{ OrderID string }
+		require.NoError(t, json.Unmarshal(r.Value, &o))
+		ids = append(ids, o.OrderID)
+	}
+	require.Equal(t, []string{"k-0", "k-1", "k-2"}, ids)
+	require.NoError(t, p.Terminate(patience))
+	require.True(t, w.audit().OK)
+}
+
 // startRedrive starts `dlq redrive` of the first cause.
 func (w *world) startRedrive(rate int) *child.Process {
 	w.t.Helper()
