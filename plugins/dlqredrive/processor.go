@@ -2,6 +2,7 @@ package dlqredrive
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"strings"
@@ -20,6 +21,7 @@ import (
 // drop one.
 type processor struct {
 	hub     *hub // of its own where the stream has no input of ours
+	log     *service.Logger
 	where   *bloblang.Executor
 	mapping *bloblang.Executor // nil: nothing is mended
 	decode  *children.Chain
@@ -30,7 +32,7 @@ type processor struct {
 }
 
 func newProcessor(pc *service.ParsedConfig, res *service.Resources) (*processor, error) {
-	p := &processor{hub: newHub(&Watch{})}
+	p := &processor{hub: newHub(&Watch{}), log: res.Logger()}
 	if found, ok := res.GetGeneric(hubKey{res.StreamID()}); ok {
 		p.hub = found.(*hub)
 	}
@@ -112,22 +114,22 @@ func (p *processor) Process(ctx context.Context, msg *service.Message) (service.
 		return p.hub.put(l, unmatched)
 	}
 	if l.route = p.hub.plan.route(l.about); l.route.reason != "" {
-		return p.hub.put(l, refused)
+		return p.refuse(l)
 	}
 	if found, err := p.hub.hasTopic(ctx, l.route.topic); err != nil {
 		return nil, err
 	} else if !found {
-		l.route.reason = reasonNoTarget
-		return p.hub.put(l, refused)
+		l.route.reason, l.route.err = reasonNoTarget, fmt.Errorf("topic %q does not exist", l.route.topic)
+		return p.refuse(l)
 	}
 	out, after := msg, view
 	if p.mapping != nil && !l.route.parked {
-		mended, document, reason, err := p.mend(ctx, view)
+		mended, document, err := p.mend(ctx, l, view)
 		if err != nil {
 			return nil, err
 		}
-		if l.route.reason = reason; reason != "" {
-			return p.hub.put(l, refused)
+		if l.route.reason != "" {
+			return p.refuse(l)
 		}
 		l.mended, out, after = true, mended, document
 	}
@@ -183,28 +185,41 @@ func ask(query *bloblang.Executor, msg *service.Message) (bool, error) {
 	return b, nil
 }
 
-// mend returns the mended order, encoded and as a document, or the reason why there is none.
-func (p *processor) mend(ctx context.Context, view *service.Message) (encoded, document *service.Message, reason string, err error) {
+// refuse drops a letter that was chosen and cannot be sent. The counts say how many there are of
+// each reason; which they are, and why, is for those who ask.
+func (p *processor) refuse(l *letter) (service.MessageBatch, error) {
+	p.log.With("dlq_id", l.about.ID, "place", l.place.String(), "reason", l.route.reason).Debugf("Refused, it stays open: %v", l.route.err)
+	return p.hub.put(l, refused)
+}
+
+// mend returns the mended order, encoded and as a document. If there is none, the letter's route
+// says why.
+func (p *processor) mend(ctx context.Context, l *letter, view *service.Message) (encoded, document *service.Message, err error) {
 	// What it reads is the order as it was, however much of it is changed already.
 	mended, err := view.Copy().BloblangMutateFrom(p.mapping, view)
 	switch {
 	case err != nil:
-		return nil, nil, reasonMapFailed, nil
+		l.route.reason, l.route.err = reasonMapFailed, err
+		return nil, nil, nil
 	case mended == nil:
-		return nil, nil, reasonMapDeleted, nil
+		l.route.reason, l.route.err = reasonMapDeleted, errors.New("the mapping deletes the order")
+		return nil, nil, nil
 	}
 	document = mended.Copy()
 	out, failed, err := p.encode.Run(ctx, mended)
 	switch {
 	case err != nil:
-		return nil, nil, "", err
+		return nil, nil, err
 	case failed != nil:
-		_, code := failure.Of(failed.Err)
-		return nil, nil, code, nil
+		_, l.route.reason = failure.Of(failed.Err)
+		l.route.err = failed.Err
+		return nil, nil, nil
 	case len(out) != 1:
-		return nil, nil, reasonMapDeleted, nil
+		l.route.reason = reasonMapDeleted
+		l.route.err = fmt.Errorf("the processors of %s made %d messages of the order", fieldEncode, len(out))
+		return nil, nil, nil
 	}
-	return out[0], document, "", nil
+	return out[0], document, nil
 }
 
 // turn waits until the letter may be sent. It gives false where it may not in this batch.

@@ -57,6 +57,7 @@ func (in *input) commit(c *client, b *batch) {
 		in.resolve(b, false)
 		in.single = len(b.letters)
 	case notTaken:
+		in.log.With("dlq_id", b.letters[0].about.ID, "place", b.letters[0].place.String(), "reason", reasonTopic).Warnf("Refused, it stays open: %v", err)
 		in.hub.refuse(b.letters[0], err)
 		in.resolve(b, true)
 	default:
