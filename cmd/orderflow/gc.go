@@ -12,7 +12,7 @@ const (
 	// heapFloor is a heap, in bytes, that is not worth collecting. A pipeline keeps little and
 	// allocates a lot, so that by Go's rule (collect when the heap has doubled) it would collect
 	// dozens of times a second.
-	heapFloor = 144 << 20
+	heapFloor = 192 << 20
 	// defaultPercent is Go's rule, which holds where much is kept, such as orders that wait.
 	defaultPercent = 100
 )

@@ -37,6 +37,10 @@ var Names = []string{
 	HeaderGroup, HeaderRedrives,
 }
 
+// MetaMark is the metadata that marks a message as a dead letter. It is the boolean true, which no
+// record header can be: headers are strings.
+const MetaMark = "dead_letter"
+
 const (
 	// MaxText is the most bytes that a text in a header takes, its mark of truncation included.
 	MaxText = 4096

@@ -12,5 +12,6 @@ import (
 	_ "github.com/orderflow/orderflow/plugins/orderdecode"
 	_ "github.com/orderflow/orderflow/plugins/orderencode"
 	_ "github.com/orderflow/orderflow/plugins/ordervalidate"
+	_ "github.com/orderflow/orderflow/plugins/rejectdeadletters"
 	_ "github.com/orderflow/orderflow/plugins/runningaggregate"
 )

@@ -35,10 +35,6 @@ const (
 	fieldAll        = "all"
 	fieldError      = "error"
 	fieldProcessors = "processors"
-
-	// metaMark is the metadata that marks a dead letter. It is the boolean true, which no
-	// record header can be.
-	metaMark = "dead_letter"
 )
 
 func init() {
@@ -185,7 +181,7 @@ type processor struct {
 
 // Process implements service.Processor.
 func (p *processor) Process(ctx context.Context, msg *service.Message) (service.MessageBatch, error) {
-	if mark, _ := msg.MetaGetImmut(metaMark); mark == true {
+	if mark, _ := msg.MetaGetImmut(deadletter.MetaMark); mark == true {
 		return service.MessageBatch{msg}, nil
 	}
 	err := msg.GetError()
@@ -224,12 +220,12 @@ func (p *processor) runChildren(ctx context.Context, msg *service.Message) (serv
 }
 
 func (p *processor) passed(msg *service.Message) service.MessageBatch {
-	mark, ok := msg.MetaGetImmut(metaMark)
+	mark, ok := msg.MetaGetImmut(deadletter.MetaMark)
 	if mark == true {
 		return service.MessageBatch{msg} // a child made and counted it
 	}
 	if ok {
-		msg.MetaDelete(metaMark)
+		msg.MetaDelete(deadletter.MetaMark)
 	}
 	p.report.pass()
 	return service.MessageBatch{msg}
@@ -254,7 +250,7 @@ func (p *processor) failed(ctx context.Context, msg *service.Message, err error,
 	for _, h := range letter.Headers(p.dialect) {
 		msg.MetaSetMut(h.Name, string(h.Value)) // of any bytes: as a header that came in
 	}
-	msg.MetaSetMut(metaMark, true)
+	msg.MetaSetMut(deadletter.MetaMark, true)
 	if b, ok := p.originalOf(msg); ok {
 		msg.SetBytes(b)
 	}

@@ -7,10 +7,16 @@ import (
 	"strconv"
 )
 
-// appendJSON appends a document as the host would marshal it, byte for byte, without its
-// reflection: for a small object that is most of what a message costs at an output. It takes
-// plain values only; of anything else it says false, and the host has to do it.
-func appendJSON(b []byte, v any) ([]byte, bool) {
+// jsonWriter writes documents as the host would marshal them, byte for byte, without its
+// reflection: for a small object that is most of what a message costs at an output.
+type jsonWriter struct {
+	// names are those of the last object, sorted. Documents of one stream mostly have the same.
+	names []string
+}
+
+// append appends a document. It takes plain values only; of anything else it says false, and the
+// host has to do it.
+func (w *jsonWriter) append(b []byte, v any) ([]byte, bool) {
 	switch v := v.(type) {
 	case nil:
 		return append(b, "null"...), true
@@ -29,26 +35,36 @@ func appendJSON(b []byte, v any) ([]byte, bool) {
 	case string:
 		return appendJSONString(b, v)
 	case map[string]any:
-		return appendJSONObject(b, v)
+		begin := len(b)
+		if b, ok := w.object(b, v, w.names); ok {
+			return b, true
+		}
+		names := slices.Sorted(maps.Keys(v))
+		w.names = names
+		return w.object(b[:begin], v, names)
 	default:
 		return b, false
 	}
 }
 
-func appendJSONObject(b []byte, object map[string]any) ([]byte, bool) {
-	var few [8]string
-	names := slices.AppendSeq(few[:0], maps.Keys(object))
-	slices.Sort(names)
+// object appends an object with these names. It says false if they are not the object's, too.
+func (w *jsonWriter) object(b []byte, object map[string]any, names []string) ([]byte, bool) {
+	if len(names) != len(object) {
+		return b, false
+	}
 	b = append(b, '{')
 	for i, name := range names {
+		v, ok := object[name]
+		if !ok {
+			return b, false
+		}
 		if i > 0 {
 			b = append(b, ',')
 		}
-		var ok bool
 		if b, ok = appendJSONString(b, name); !ok {
 			return b, false
 		}
-		if b, ok = appendJSON(append(b, ':'), object[name]); !ok {
+		if b, ok = w.append(append(b, ':'), v); !ok {
 			return b, false
 		}
 	}

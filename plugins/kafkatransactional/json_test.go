@@ -30,8 +30,11 @@ func TestJSONIsThatOfTheHost(t *testing.T) {
 	object := rapid.MapOf(rapid.String(), value).AsAny()
 	plain := 0
 	rapid.Check(t, func(t *rapid.T) {
-		v := rapid.OneOf(value, object, rapid.MapOfN(rapid.StringMatching(`[a-z]{1,3}`), rapid.OneOf(value, object), 0, 12).AsAny()).Draw(t, "document")
-		got, ok := appendJSON([]byte("before"), v)
+		document := rapid.OneOf(value, object, rapid.MapOfN(rapid.StringMatching(`[a-z]{1,3}`), rapid.OneOf(value, object), 0, 12).AsAny())
+		var w jsonWriter
+		w.append(nil, document.Draw(t, "document before"))
+		v := document.Draw(t, "document")
+		got, ok := w.append([]byte("before"), v)
 		if !ok {
 			return
 		}
@@ -58,7 +61,7 @@ func TestWhatIsLeftToTheHost(t *testing.T) {
 		"another type":           []any{1},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, ok := appendJSON(nil, v)
+			_, ok := new(jsonWriter).append(nil, v)
 			require.False(t, ok)
 		})
 	}
@@ -68,9 +71,10 @@ func BenchmarkJSON(b *testing.B) {
 	order := map[string]any{"orderId": "ORD-00001234", "product": "Keyboard", "price": 419.87}
 	b.Run("ours", func(b *testing.B) {
 		b.ReportAllocs()
+		var w jsonWriter
 		var buf []byte
 		for b.Loop() {
-			buf, _ = appendJSON(buf[:0], order)
+			buf, _ = w.append(buf[:0], order)
 		}
 	})
 	b.Run("host", func(b *testing.B) {

@@ -337,6 +337,7 @@ type slab struct {
 	records []kgo.Record
 	headers []kgo.RecordHeader
 	bytes   []byte
+	json    jsonWriter
 }
 
 func newSlab(records, headersEach int) *slab {
@@ -425,7 +426,7 @@ func (s *slab) content(msg *service.Message) ([]byte, error) {
 		return nil, err
 	}
 	begin := len(s.bytes)
-	b, ok := appendJSON(s.bytes, document)
+	b, ok := s.json.append(s.bytes, document)
 	if !ok {
 		return msg.AsBytes()
 	}

@@ -72,8 +72,8 @@ var product = map[string]mutant{
 		"TestForgedMetadataDoesNotCount",
 	},
 	"believes a mark that a producer wrote": {
-		"plugins/deadletter/processor.go", "if mark, _ := msg.MetaGetImmut(metaMark); mark == true {",
-		"if mark, ok := msg.MetaGetImmut(metaMark); ok && mark != nil {",
+		"plugins/deadletter/processor.go", "if mark, _ := msg.MetaGetImmut(deadletter.MetaMark); mark == true {",
+		"if mark, ok := msg.MetaGetImmut(deadletter.MetaMark); ok && mark != nil {",
 		"TestForgedMetadataDoesNotCount",
 	},
 	"believes an id without a count": {
