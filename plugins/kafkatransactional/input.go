@@ -5,7 +5,7 @@
 //
 // The input is read by one goroutine, its batches are acknowledged by many; outputs may write
 // from many. The idea is in partition.go (what one source partition's state is) and client.go
-// (the loop: what is handed out and when); queues.go and blocked.go keep the order of keys,
+// (the loop) with handout.go (what is handed out); queues.go and blocked.go keep the order of keys,
 // commit.go, abort.go and group.go end transactions, pause.go slows the loop down, restore.go and
 // leftovers.go begin a partition's life here, stored.go has the format of the state topic.
 package kafkatransactional
@@ -37,26 +37,6 @@ func Register(env *service.Environment, opts ...kgo.Opt) error {
 		return err
 	}
 	return env.RegisterBatchOutput(pluginName, outputSpec(), newOutput)
-}
-
-// hubKey finds the hub of a stream among the resources.
-type hubKey struct{ stream string }
-
-// hub is where a stream's input and outputs meet. Outputs add themselves before the input
-// connects.
-type hub struct {
-	mu          sync.Mutex
-	topics      []string // those that outputs name literally
-	compression string
-	partitioner string
-	outputs     int
-	closed      bool
-}
-
-func (h *hub) isClosed() bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.closed
 }
 
 // input adapts the client to the host.

@@ -1,21 +1,17 @@
 package kafkatransactional
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"maps"
 	"slices"
-	"strconv"
-	"strings"
 	"sync/atomic"
 	"time"
 
 	"github.com/redpanda-data/benthos/v4/public/service"
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"github.com/orderflow/orderflow/internal/deadletter"
 	"github.com/orderflow/orderflow/internal/session"
 )
 
@@ -176,68 +172,6 @@ func parseHeaders(pc *service.ParsedConfig) ([]header, error) {
 	return headers, nil
 }
 
-// add registers an output. Compression and partitioner belong to the client that all share.
-func (h *hub) add(topic, partitioner, compression string) error {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.outputs > 0 && h.compression != compression {
-		return fmt.Errorf("field %s: %q differs from %q of another kafka_transactional output in the stream: they share one client", fieldCompression, compression, h.compression)
-	}
-	if h.outputs > 0 && h.partitioner != partitioner {
-		return fmt.Errorf("field %s: %q differs from %q of another kafka_transactional output in the stream: they share one client", fieldPartitioner, partitioner, h.partitioner)
-	}
-	h.compression, h.partitioner = compression, partitioner
-	h.outputs++
-	if topic != "" {
-		h.topics = append(h.topics, topic)
-	}
-	return nil
-}
-
-// producerOpts are the client options that the outputs ask for, and the topics they name.
-func (h *hub) producerOpts(stateTopic string) ([]kgo.Opt, []string, error) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	rest := kgo.StickyKeyPartitioner(nil)
-	switch h.partitioner {
-	case "round_robin":
-		rest = kgo.RoundRobinPartitioner()
-	case "least_backup":
-		rest = kgo.LeastBackupPartitioner()
-	case "manual":
-		rest = kgo.ManualPartitioner()
-	}
-	codec := kgo.SnappyCompression()
-	switch h.compression {
-	case "lz4":
-		codec = kgo.Lz4Compression()
-	case "gzip":
-		codec = kgo.GzipCompression()
-	case "zstd":
-		codec = kgo.ZstdCompression()
-	case "none":
-		codec = kgo.NoCompression()
-	}
-	return []kgo.Opt{
-		kgo.RecordPartitioner(partitioner{state: stateTopic, rest: rest}),
-		kgo.ProducerBatchCompression(codec, kgo.NoCompression()),
-	}, append([]string(nil), h.topics...), nil
-}
-
-// partitioner puts state records into the partition that they name: the number of the source
-// partition whose state they are.
-type partitioner struct {
-	state string
-	rest  kgo.Partitioner
-}
-
-func (p partitioner) ForTopic(topic string) kgo.TopicPartitioner {
-	if topic == p.state {
-		return kgo.ManualPartitioner().ForTopic(topic)
-	}
-	return p.rest.ForTopic(topic)
-}
-
 // Connect does nothing: the client is the input's.
 func (o *output) Connect(context.Context) error { return nil }
 
@@ -329,134 +263,6 @@ func (o *output) doomed(msg *service.Message, err error) error {
 		}
 	}
 	return err
-}
-
-// slab is memory for the records that a batch becomes, so that none of them costs an
-// allocation of its own.
-type slab struct {
-	records []kgo.Record
-	headers []kgo.RecordHeader
-	bytes   []byte
-	json    jsonWriter
-}
-
-func newSlab(records, headersEach int) *slab {
-	return &slab{
-		records: make([]kgo.Record, records),
-		headers: make([]kgo.RecordHeader, records*headersEach),
-		bytes:   make([]byte, 0, records*128),
-	}
-}
-
-// record returns a record that has room for some headers.
-func (s *slab) record(headers int) *kgo.Record {
-	rec := &s.records[0]
-	rec.Headers = s.headers[:0:headers]
-	s.records, s.headers = s.records[1:], s.headers[headers:]
-	return rec
-}
-
-// since returns what was appended to the bytes after the first n of them.
-func (s *slab) since(n int) []byte { return s.bytes[n:len(s.bytes):len(s.bytes)] }
-
-// record makes the record that a message becomes; from is the record that it came from.
-func (o *output) record(msg *service.Message, from *kgo.Record, s *slab) (*kgo.Record, error) {
-	rec := s.record(len(o.headers))
-	rec.Key = from.Key
-	var err error
-	if rec.Topic, err = o.topic.TryString(msg); err != nil {
-		return nil, fmt.Errorf("interpolating field %s: %w", fieldTopic, err)
-	}
-	if rec.Value, err = s.content(msg); err != nil {
-		return nil, err
-	}
-	if o.key != nil {
-		if rec.Key, err = o.key.TryBytes(msg); err != nil {
-			return nil, fmt.Errorf("interpolating field %s: %w", fieldKey, err)
-		}
-	}
-	if o.partition != nil {
-		s, err := o.partition.TryString(msg)
-		if err != nil {
-			return nil, fmt.Errorf("interpolating field %s: %w", fieldPartition, err)
-		}
-		n, err := strconv.ParseInt(strings.TrimSpace(s), 10, 32)
-		if err != nil || n < 0 {
-			return nil, fmt.Errorf("field %s: %q is no partition number", fieldPartition, s)
-		}
-		rec.Partition = int32(n)
-	}
-	if o.originalHeaders {
-		rec.Headers = append(rec.Headers, from.Headers...)
-	}
-	if o.metadata != nil {
-		var names []string
-		values := map[string]string{}
-		_ = o.metadata.Walk(msg, func(name, value string) error {
-			names = append(names, name)
-			values[name] = value
-			return nil
-		})
-		slices.Sort(names) // metadata has no order
-		if o.deadLetter && slices.ContainsFunc(names, deadletter.IsOurs) {
-			// The record may have failed before, and elsewhere: what is said now replaces it all.
-			rec.Headers = slices.DeleteFunc(rec.Headers, func(h kgo.RecordHeader) bool { return deadletter.IsOurs(h.Key) })
-		}
-		for _, name := range names {
-			rec.Headers = replaceHeader(rec.Headers, name, []byte(values[name]), !deadletter.IsOurs(name))
-		}
-	}
-	for _, h := range o.headers {
-		begin := len(s.bytes)
-		if s.bytes, err = h.value.append(s.bytes, msg); err != nil {
-			return nil, fmt.Errorf("interpolating field %s.%s: %w", fieldHeaders, h.name, err)
-		}
-		rec.Headers = replaceHeader(rec.Headers, h.name, s.since(begin), false)
-	}
-	return rec, nil
-}
-
-// content is what a message holds, as bytes.
-func (s *slab) content(msg *service.Message) ([]byte, error) {
-	if msg.HasBytes() || !msg.HasStructured() {
-		return msg.AsBytes()
-	}
-	document, err := msg.AsStructured()
-	if err != nil {
-		return nil, err
-	}
-	begin := len(s.bytes)
-	b, ok := s.json.append(s.bytes, document)
-	if !ok {
-		return msg.AsBytes()
-	}
-	s.bytes = b
-	return s.since(begin), nil
-}
-
-// replaceHeader sets a header in place of all of its name. With keepSame, headers whose last
-// value is the same stay as they are, since metadata shows only the last of a name.
-func replaceHeader(hs []kgo.RecordHeader, name string, value []byte, keepSame bool) []kgo.RecordHeader {
-	last := -1
-	for i := range hs {
-		if hs[i].Key == name {
-			last = i
-		}
-	}
-	if last >= 0 {
-		same := bytes.Equal(hs[last].Value, value) || hs[last].Value == nil && string(value) == "null"
-		if keepSame && same {
-			return hs
-		}
-		kept := hs[:0:0]
-		for _, h := range hs {
-			if h.Key != name {
-				kept = append(kept, h)
-			}
-		}
-		hs = kept
-	}
-	return append(hs, kgo.RecordHeader{Key: name, Value: value})
 }
 
 // write produces rec in the transaction of the order. If that is over, or will be aborted, it

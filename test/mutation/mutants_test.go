@@ -214,14 +214,14 @@ var mutants = map[string]mutant{
 		"TestWhatOthersTakeOverIsForgotten",
 	},
 	"hands out orders of partitions that are not owned": {
-		"client.go", `owned[p.topic][p.partition]; !listed {
+		"handout.go", `owned[p.topic][p.partition]; !listed {
 			due`,
 		`owned[p.topic][p.partition]; !listed && false {
 			due`,
 		"TestOrdersOfAPartitionThatIsNotOwnedStayWhereTheyAre",
 	},
 	"polls with the deadline of partitions that are not owned": {
-		"client.go", `	next = time.Time{}
+		"handout.go", `	next = time.Time{}
 	for _, p`,
 		"\tfor _, p",
 		"TestOrdersOfAPartitionThatIsNotOwnedStayWhereTheyAre",
@@ -269,13 +269,13 @@ var mutants = map[string]mutant{
 		"TestStateKeepsTheGuaranteesInAnyInterleaving",
 	},
 	"ignores max_waiting": {
-		"client.go", "if room <= 0 {",
+		"handout.go", "if room <= 0 {",
 		`room = c.conf.batchSize
 	if room <= 0 {`,
 		"TestFetchingPausesWhileAsManyWaitAsMay",
 	},
 	"lets orders of a key overtake": {
-		"client.go", "if !p.admit(rec) {",
+		"handout.go", "if !p.admit(rec) {",
 		"if !p.admit(rec) && false {",
 		"TestLaterOrdersOfAKeyWaitBehindOneThatWaits",
 	},

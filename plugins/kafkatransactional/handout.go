@@ -1,0 +1,192 @@
+package kafkatransactional
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/redpanda-data/benthos/v4/public/service"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// takeDue hands out up to most waiting orders whose time has come, of partitions that are owned,
+// and tells when the next one is due.
+func (c *client) takeDue(now time.Time, most int) (*batch, time.Time, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var next time.Time
+	var due []*partition
+	for _, p := range c.parts {
+		if at, ok := p.nextDue(); ok {
+			if next = earlier(next, at); !at.After(now) {
+				due = append(due, p)
+			}
+		}
+	}
+	if len(due) == 0 {
+		return nil, next, nil
+	}
+	// A partition that is being taken away, or that the client does not list yet although it was
+	// restored, must neither hand out its orders nor make the loop spin because they are overdue.
+	owned := c.cl.CommittedOffsets()
+	next = time.Time{}
+	for _, p := range c.parts {
+		at, ok := p.nextDue()
+		if _, listed := owned[p.topic][p.partition]; !listed {
+			due = slices.DeleteFunc(due, func(d *partition) bool { return d == p })
+			if soon := now.Add(listPatience); at.Before(soon) {
+				at = soon
+			}
+		}
+		if ok && at.After(now) {
+			next = earlier(next, at)
+		}
+	}
+	b := &batch{client: c}
+	for _, p := range due {
+		for len(b.orders) < most {
+			w := p.take(now)
+			if w == nil {
+				break
+			}
+			b.orders = append(b.orders, order{Context: unsampled, batch: b, part: p, rec: w.rec, waited: true, hist: w.hist, refused: w.refused})
+		}
+	}
+	if len(b.orders) == 0 {
+		return nil, next, nil
+	}
+	return b, next, c.hand(b)
+}
+
+// hand makes b part of the transaction. c.mu must be held.
+func (c *client) hand(b *batch) error {
+	t, err := c.begin()
+	if err != nil {
+		return err
+	}
+	b.txn = t
+	for i := range b.orders {
+		if p := b.orders[i].part; p != nil {
+			t.used[p.topicPartition] = p
+		}
+	}
+	c.inFlight[b] = struct{}{}
+	return nil
+}
+
+// poll hands out up to most new records. It returns nothing when until has passed or it was woken.
+func (c *client) poll(ctx context.Context, until time.Time, most int) (*batch, error) {
+	c.mu.Lock()
+	if c.makeRoom() {
+		c.mu.Unlock()
+		return nil, nil // what was held is due
+	}
+	room := c.conf.maxWaiting - c.waitingLocked() - c.inFlightLocked()
+	if room <= 0 {
+		c.met.paused.Set(1)
+		c.mu.Unlock()
+		return nil, c.pause(ctx, until)
+	}
+	c.met.paused.Set(0)
+	if until.IsZero() {
+		until = time.Now().Add(c.lookAge())
+	}
+	pollCtx, cancel := context.WithDeadline(ctx, until)
+	defer cancel()
+	c.cancelPoll = cancel
+	select {
+	case <-c.wake: // what was signalled before there was a poll to cancel
+		cancel()
+	default:
+	}
+	c.mu.Unlock()
+
+	fetches := c.group.PollRecords(pollCtx, min(room, most))
+
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.cancelPoll = nil
+	if fetches.IsClientClosed() {
+		return nil, service.ErrNotConnected
+	}
+	var gone error
+	fetches.EachError(func(topic string, partition int32, err error) {
+		_, foreign := errors.AsType[*errForeignState](err)
+		switch {
+		case errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded):
+		case foreign:
+			c.log.Errorf("Restoring: %v", err)
+		case errors.Is(err, kerr.UnknownTopicID): // this client will never read it again
+			gone = fmt.Errorf("topic %s was deleted, and may have been made again: %w", topic, err)
+		case time.Since(c.fetchLogged) > time.Second: // one that persists comes back at once
+			c.fetchLogged = time.Now()
+			c.log.With("topic", topic, "partition", partition).Warnf("Fetching: %v", err)
+		}
+	})
+	n := fetches.NumRecords()
+	if n == 0 || gone != nil {
+		return nil, gone
+	}
+	b := &batch{client: c, polled: n, orders: make([]order, 0, n)}
+	var stray []topicPartition
+	fetches.EachPartition(func(ftp kgo.FetchTopicPartition) {
+		tp := topicPartition{ftp.Topic, ftp.Partition}
+		p := c.parts[tp]
+		if p == nil {
+			stray = append(stray, tp)
+			return
+		}
+		for _, rec := range ftp.Records {
+			// After a reset of the group's offsets an order may be read again that still waits.
+			// Its outcome will come from there.
+			if _, ok := p.waiting[rec.Offset]; ok {
+				continue
+			}
+			p.ledger.countReread(rec.Offset)
+			if !p.admit(rec) {
+				continue
+			}
+			b.orders = append(b.orders, order{Context: unsampled, batch: b, part: p, rec: rec})
+		}
+	})
+	t, err := c.begin()
+	if err != nil {
+		return nil, err
+	}
+	// Orders that are held have to be in the state when the offsets pass them.
+	fetches.EachPartition(func(ftp kgo.FetchTopicPartition) {
+		tp := topicPartition{ftp.Topic, ftp.Partition}
+		if p := c.parts[tp]; p != nil && len(ftp.Records) > 0 {
+			t.used[tp] = p
+			c.passed(p, ftp.Records, ftp.LogStartOffset)
+		}
+	})
+	// Records of a partition that was taken away meanwhile were polled, so that their offsets
+	// would be committed: this transaction must not commit.
+	for _, tp := range stray {
+		t.used[tp] = nil
+	}
+	if len(b.orders) == 0 {
+		return nil, nil
+	}
+	return b, c.hand(b)
+}
+
+func (c *client) waitingLocked() int {
+	n := 0
+	for _, p := range c.parts {
+		n += len(p.waiting)
+	}
+	return n
+}
+
+func (c *client) inFlightLocked() int {
+	n := 0
+	for b := range c.inFlight {
+		n += b.polled
+	}
+	return n
+}

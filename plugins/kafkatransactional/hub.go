@@ -1,0 +1,90 @@
+package kafkatransactional
+
+import (
+	"fmt"
+	"sync"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// hubKey finds the hub of a stream among the resources.
+type hubKey struct{ stream string }
+
+// hub is where a stream's input and outputs meet. Outputs add themselves before the input
+// connects.
+type hub struct {
+	mu          sync.Mutex
+	topics      []string // those that outputs name literally
+	compression string
+	partitioner string
+	outputs     int
+	closed      bool
+}
+
+func (h *hub) isClosed() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.closed
+}
+
+// add registers an output. Compression and partitioner belong to the client that all share.
+func (h *hub) add(topic, partitioner, compression string) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.outputs > 0 && h.compression != compression {
+		return fmt.Errorf("field %s: %q differs from %q of another kafka_transactional output in the stream: they share one client", fieldCompression, compression, h.compression)
+	}
+	if h.outputs > 0 && h.partitioner != partitioner {
+		return fmt.Errorf("field %s: %q differs from %q of another kafka_transactional output in the stream: they share one client", fieldPartitioner, partitioner, h.partitioner)
+	}
+	h.compression, h.partitioner = compression, partitioner
+	h.outputs++
+	if topic != "" {
+		h.topics = append(h.topics, topic)
+	}
+	return nil
+}
+
+// producerOpts are the client options that the outputs ask for, and the topics they name.
+func (h *hub) producerOpts(stateTopic string) ([]kgo.Opt, []string, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	rest := kgo.StickyKeyPartitioner(nil)
+	switch h.partitioner {
+	case "round_robin":
+		rest = kgo.RoundRobinPartitioner()
+	case "least_backup":
+		rest = kgo.LeastBackupPartitioner()
+	case "manual":
+		rest = kgo.ManualPartitioner()
+	}
+	codec := kgo.SnappyCompression()
+	switch h.compression {
+	case "lz4":
+		codec = kgo.Lz4Compression()
+	case "gzip":
+		codec = kgo.GzipCompression()
+	case "zstd":
+		codec = kgo.ZstdCompression()
+	case "none":
+		codec = kgo.NoCompression()
+	}
+	return []kgo.Opt{
+		kgo.RecordPartitioner(partitioner{state: stateTopic, rest: rest}),
+		kgo.ProducerBatchCompression(codec, kgo.NoCompression()),
+	}, append([]string(nil), h.topics...), nil
+}
+
+// partitioner puts state records into the partition that they name: the number of the source
+// partition whose state they are.
+type partitioner struct {
+	state string
+	rest  kgo.Partitioner
+}
+
+func (p partitioner) ForTopic(topic string) kgo.TopicPartitioner {
+	if topic == p.state {
+		return kgo.ManualPartitioner().ForTopic(topic)
+	}
+	return p.rest.ForTopic(topic)
+}
