@@ -26,14 +26,17 @@ func TestEverythingCountedArrivesInFewSteps(t *testing.T) {
 		all.Wait()
 		require.Empty(t, steps)
 		time.Sleep(101 * time.Millisecond)
+		synctest.Wait()
 		require.Equal(t, []int64{4000}, steps)
 
 		c.Add(2)
 		time.Sleep(50 * time.Millisecond)
 		c.Add(3)
 		time.Sleep(51 * time.Millisecond)
+		synctest.Wait()
 		require.Equal(t, []int64{4000, 5}, steps, "the delay begins with the first")
 		time.Sleep(time.Hour)
+		synctest.Wait()
 		require.Len(t, steps, 2, "nothing counted, nothing done")
 	})
 }

@@ -158,14 +158,17 @@ func TestNoTransactionBeginsWhileTheGroupRebalances(t *testing.T) {
 				go func() { got, _, _ = in.ReadBatch(t.Context()) }()
 				for range c.joins {
 					time.Sleep(2 * time.Second)
+					synctest.Wait()
 					require.Empty(t, got)
 					in.client.onAssigned(t.Context(), in.client.cl, nil)
 				}
 				if c.joins == 0 {
 					time.Sleep(joinPatience - time.Second)
+					synctest.Wait()
 					require.Empty(t, got)
 				}
 				time.Sleep(2 * time.Second)
+				synctest.Wait()
 				require.Len(t, got, 30)
 				require.NoError(t, in.Close(t.Context()))
 			})
