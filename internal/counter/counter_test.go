@@ -1,6 +1,7 @@
 package counter_test
 
 import (
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -13,31 +14,38 @@ import (
 
 func TestEverythingCountedArrivesInFewSteps(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var steps []int64
-		c := counter.New(func(by int64) { steps = append(steps, by) })
-		var all sync.WaitGroup
+		var mu sync.Mutex
+		var all []int64
+		c := counter.New(func(by int64) {
+			mu.Lock()
+			defer mu.Unlock()
+			all = append(all, by)
+		})
+		steps := func() []int64 {
+			mu.Lock()
+			defer mu.Unlock()
+			return slices.Clone(all)
+		}
+		var adding sync.WaitGroup
 		for range 4 {
-			all.Go(func() {
+			adding.Go(func() {
 				for range 1000 {
 					c.Add(1)
 				}
 			})
 		}
-		all.Wait()
-		require.Empty(t, steps)
+		adding.Wait()
+		require.Empty(t, steps())
 		time.Sleep(101 * time.Millisecond)
-		synctest.Wait()
-		require.Equal(t, []int64{4000}, steps)
+		require.Equal(t, []int64{4000}, steps())
 
 		c.Add(2)
 		time.Sleep(50 * time.Millisecond)
 		c.Add(3)
 		time.Sleep(51 * time.Millisecond)
-		synctest.Wait()
-		require.Equal(t, []int64{4000, 5}, steps, "the delay begins with the first")
+		require.Equal(t, []int64{4000, 5}, steps(), "the delay begins with the first")
 		time.Sleep(time.Hour)
-		synctest.Wait()
-		require.Len(t, steps, 2, "nothing counted, nothing done")
+		require.Len(t, steps(), 2, "nothing counted, nothing done")
 	})
 }
 
