@@ -120,7 +120,7 @@ func (p *processor) Process(ctx context.Context, msg *service.Message) (service.
 			return nil, final(verdict, cause, failedAt, failed.Stage)
 		}
 		p.log.Debugf("Attempt %d failed, trying again in %v: %v", attempt, delay, cause)
-		left, err = p.wait(ctx, order, attempt, delay, now.Add(delay))
+		left, err = p.wait(ctx, order, attempt, now.Add(delay))
 		if err != nil || left {
 			return nil, err
 		}
@@ -225,14 +225,14 @@ func ask(msg *service.Message, query *bloblang.Executor) (bool, error) {
 // will be handed out again. Any other waits in place, which blocks its pipeline thread. The
 // error of a context that ended is returned as it is; the host then answers the whole batch
 // with it, so that the input delivers the message again.
-func (p *processor) wait(ctx context.Context, order session.Order, retry int, delay time.Duration, due time.Time) (left bool, err error) {
-	done := p.report.waiting(retry)
+func (p *processor) wait(ctx context.Context, order session.Order, retry int, due time.Time) (left bool, err error) {
 	if order != nil {
 		order.Wait(due)
-		time.AfterFunc(delay, done)
+		p.report.waitUntil(retry, due)
 		return true, nil
 	}
-	defer done()
+	p.report.wait(retry, 1)
+	defer p.report.wait(retry, -1)
 	return false, sleep(ctx, due)
 }
 

@@ -5,8 +5,10 @@ import (
 	"io"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"text/tabwriter"
+	"time"
 
 	"github.com/redpanda-data/benthos/v4/public/service"
 
@@ -30,7 +32,18 @@ type report struct {
 	waits []atomic.Int64
 	// numbers are the label values of the retries, made once.
 	numbers []string
+
+	mu      sync.Mutex
+	leaving map[departure]int64 // how many messages stop to wait then
 }
+
+// departure is the end of waits for a retry, at a time in Unix nanoseconds.
+type departure struct {
+	retry int
+	at    int64
+}
+
+const leaveTogether = 100 * time.Millisecond
 
 func newReport(m *service.Metrics, retries int) *report {
 	attempts := m.NewCounter("orderflow_backoff_retry_attempts_total")
@@ -45,6 +58,7 @@ func newReport(m *service.Metrics, retries int) *report {
 		retries:          make([]atomic.Int64, retries),
 		waits:            make([]atomic.Int64, retries),
 		numbers:          make([]string, retries),
+		leaving:          map[departure]int64{},
 	}
 	for i := range r.numbers {
 		r.numbers[i] = strconv.Itoa(i + 1)
@@ -62,11 +76,29 @@ func (r *report) started(attempt int) {
 	}
 }
 
-// waiting counts a message that waits for a retry, until the function it returns is called.
-func (r *report) waiting(retry int) (done func()) {
-	change := func(by int64) { r.waitingGauge.Set(r.waits[retry-1].Add(by), r.numbers[retry-1]) }
-	change(1)
-	return func() { change(-1) }
+// wait counts messages that wait for a retry: more of them, or with a negative number fewer.
+func (r *report) wait(retry int, by int64) {
+	r.waitingGauge.Set(r.waits[retry-1].Add(by), r.numbers[retry-1])
+}
+
+// waitUntil counts a message that waits elsewhere, until it is due. Those that are due in the same
+// tenth of a second end together, since a timer for each would cost more than the rest of a wait.
+func (r *report) waitUntil(retry int, due time.Time) {
+	r.wait(retry, 1)
+	end := departure{retry, due.Truncate(leaveTogether).Add(leaveTogether).UnixNano()}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.leaving[end]++
+	if r.leaving[end] > 1 {
+		return
+	}
+	time.AfterFunc(time.Until(time.Unix(0, end.at)), func() {
+		r.mu.Lock()
+		n := r.leaving[end]
+		delete(r.leaving, end)
+		r.mu.Unlock()
+		r.wait(retry, -n)
+	})
 }
 
 func (r *report) passed(attempt int) {
