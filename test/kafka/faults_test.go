@@ -126,9 +126,12 @@ func (r *run) command(args ...string) []byte {
 	return out
 }
 
+// Those that run in parallel mostly wait. What is timed runs alone, before them.
 func TestAnInstanceIsKilledAgainAndAgain(t *testing.T) {
+	t.Parallel()
 	for _, named := range []bool{false, true} {
 		t.Run(fmt.Sprintf("instance_id=%v", named), func(t *testing.T) {
+			t.Parallel()
 			r := newRun(t, 1)
 			names := []string{"", ""}
 			if named {
@@ -152,6 +155,7 @@ func TestAnInstanceIsKilledAgainAndAgain(t *testing.T) {
 }
 
 func TestAnInstanceIsFrozenBeyondItsTimeouts(t *testing.T) {
+	t.Parallel()
 	r := newRun(t, 1)
 	r.instance("")
 	victim := r.instance("")
@@ -167,6 +171,7 @@ func TestAnInstanceIsFrozenBeyondItsTimeouts(t *testing.T) {
 }
 
 func TestTheBrokerGoesAway(t *testing.T) {
+	t.Parallel()
 	r := newRun(t, 1)
 	r.instance("")
 	r.instance("")
@@ -197,6 +202,7 @@ func TestOneOfThreeBrokersIsKilledAtATime(t *testing.T) {
 }
 
 func TestInstancesJoinAndLeave(t *testing.T) {
+	t.Parallel()
 	r := newRun(t, 1)
 	live := []*child.Process{r.instance("")}
 	sent := r.stream(20_000, 30*time.Second)
@@ -299,6 +305,7 @@ func (r *run) delays() func(n int) []time.Duration {
 // After the death of one of two instances, its partitions flow again when the group and the
 // broker have noticed. The README has the figures.
 func TestFailover(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name    string
 		named   bool
@@ -309,6 +316,7 @@ func TestFailover(t *testing.T) {
 		{"restart with instance_id", true, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
 			r := newRun(t, 1)
 			name := func(s string) string {
 				if c.named {
