@@ -5,9 +5,13 @@
 // There is a single copy of the data. With a data directory, what was acknowledged survives the
 // end of the process, kill -9 included; a power cut may lose the last writes unless Sync is set.
 // One process uses a directory at a time. All methods are safe for concurrent use.
+//
+// Retention is applied, compaction is not: a compacted topic keeps all that was ever written to it,
+// so it grows until its topic, or the data directory, is deleted.
 package devbroker
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -17,12 +21,20 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/gofrs/flock"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 	"github.com/twmb/franz-go/pkg/kversion"
+)
+
+const (
+	// retentionInterval is how often records that are too old, or too many, are deleted.
+	retentionInterval = 15 * time.Second
+	// never is 285 years in milliseconds, about the most that kfake can count in nanoseconds.
+	never = "9000000000000"
 )
 
 // Options say how to start a broker.
@@ -38,6 +50,8 @@ type Options struct {
 	Sync bool
 	// Log gets refused connections and the broker's own warnings.
 	Log *slog.Logger
+
+	retentionEvery time.Duration // 0: retentionInterval
 }
 
 // Broker is a running broker.
@@ -46,6 +60,8 @@ type Broker struct {
 	address string
 	local   string
 	lock    *flock.Flock
+	stop    context.CancelFunc // of deleteOld
+	stopped chan struct{}
 }
 
 // Start starts a broker with the data that the directory holds.
@@ -82,8 +98,10 @@ func Start(o Options) (*Broker, error) {
 		kfake.DefaultNumPartitions(1),
 		kfake.ListenFn(func(string, string) (net.Listener, error) { return listener, nil }),
 		kfake.WithLogger(brokerLog{o.Log}),
-		// Retention and compaction run at this interval, by default only once an hour.
-		kfake.BrokerConfigs(map[string]string{"log.cleaner.backoff.ms": "15000"}),
+		// At this interval kfake applies retention, which deleteOld does, and compacts, which loses
+		// data: it takes what an open transaction has written for the newest value of a key, and
+		// when that aborts there is none; and it removes the files before it writes them anew.
+		kfake.BrokerConfigs(map[string]string{"log.cleaner.backoff.ms": never}),
 	}
 	if o.DataDir != "" {
 		opts = append(opts, kfake.DataDir(filepath.Join(o.DataDir, "kafka")))
@@ -96,7 +114,26 @@ func Start(o Options) (*Broker, error) {
 		b.unlock()
 		return nil, fmt.Errorf("starting broker: %w", err)
 	}
+	var ctx context.Context
+	ctx, b.stop = context.WithCancel(context.Background())
+	b.stopped = make(chan struct{})
+	go b.deleteOld(ctx, cmp.Or(o.retentionEvery, retentionInterval))
 	return b, nil
+}
+
+// deleteOld applies the retention of all topics until the context ends.
+func (b *Broker) deleteOld(ctx context.Context, every time.Duration) {
+	defer close(b.stopped)
+	ticker := time.NewTicker(every)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+			b.cluster.ApplyRetention()
+		}
+	}
 }
 
 // Address returns the host:port that clients connect to.
@@ -118,6 +155,8 @@ func (b *Broker) Cluster() *kfake.Cluster { return b.cluster }
 
 // Close stops the broker after it has written all of its state.
 func (b *Broker) Close() {
+	b.stop()
+	<-b.stopped // a cluster that is closed would never answer it
 	b.cluster.Close()
 	b.unlock()
 }

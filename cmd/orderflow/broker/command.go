@@ -42,7 +42,8 @@ a fake registry (srfake): fit to develop and test with on one machine, not for p
   rpk topic list -X brokers=127.0.0.1:9092 -X registry.hosts=127.0.0.1:8081
   kcat -b 127.0.0.1:9092 -L
 
-With --data-dir, topics, records, offsets and schemas are kept, also across kill -9.`,
+With --data-dir, topics, records, offsets and schemas are kept, also across kill -9. Topics are never
+compacted: the state topic of a consumer keeps all of its history. To begin anew, take a new directory.`,
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: flagAddress, Usage: "`HOST:PORT` to listen on for Kafka clients; port 0 takes a free one", Value: "127.0.0.1:9092"},
 			&cli.StringFlag{Name: flagAdvertised, Usage: "`HOST:PORT` that clients are told to connect to", DefaultText: "the address that it listens on"},
