@@ -4,7 +4,7 @@ GO      ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 
 .DEFAULT_GOAL := help
-.PHONY: help build test race lint fmt ci demo kafka simulate fuzz soak mutants bench up down
+.PHONY: help build test race lint fmt ci demo kafka simulate fuzz soak mutants bench profile up down
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "make %-8s %s\n", $$1, $$2 }'
@@ -50,6 +50,9 @@ mutants: ## break the rules of the product and see that the tests find each
 
 bench: ## run the benchmarks of the hot paths
 	$(GO) test -run '^$$' -bench . -benchmem ./internal/... ./plugins/...
+
+profile: ## renew the profile that the binary is optimised by (cmd/orderflow/default.pgo)
+	ORDERFLOW_PROFILE=1 $(GO) test -count=1 -v ./test/bench -run TestProfile
 
 up: ## start the system in Docker, with Console, Prometheus and Grafana
 	docker compose up --build --detach

@@ -15,6 +15,9 @@ const (
 	heapFloor = 192 << 20
 	// defaultPercent is Go's rule, which holds where much is kept, such as orders that wait.
 	defaultPercent = 100
+	// mostPercent bounds how far a heap that was small may outgrow heapFloor before its pace is
+	// set anew, which on a busy machine comes late.
+	mostPercent = 250
 )
 
 // paceCollector lets the heap grow to heapFloor before it is collected. Whoever sets GOGC or
@@ -49,5 +52,5 @@ func gcPercent(live uint64) int {
 		return defaultPercent
 	}
 	percent := math.Round(100 * (float64(heapFloor)/float64(live) - 1))
-	return int(min(max(percent, defaultPercent), 1000))
+	return int(min(max(percent, defaultPercent), mostPercent))
 }

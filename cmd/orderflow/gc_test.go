@@ -9,9 +9,9 @@ import (
 func TestSmallHeapsGrowToTheFloorAndLargeOnesDouble(t *testing.T) {
 	for live, percent := range map[uint64]int{
 		0:               100,
-		1 << 20:         1000,
-		heapFloor / 5:   400,
-		heapFloor / 4:   300,
+		1 << 20:         250,
+		heapFloor / 4:   250,
+		heapFloor / 3:   200,
 		heapFloor / 2:   100,
 		heapFloor:       100,
 		100 * heapFloor: 100,
