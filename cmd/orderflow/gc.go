@@ -15,9 +15,9 @@ const (
 	heapFloor = 192 << 20
 	// defaultPercent is Go's rule, which holds where much is kept, such as orders that wait.
 	defaultPercent = 100
-	// mostPercent bounds how far a heap that was small may outgrow heapFloor before its pace is
-	// set anew, which on a busy machine comes late.
-	mostPercent = 250
+	// reserve is how far a heap that is small may outgrow heapFloor before its pace is set anew,
+	// which on a busy machine comes late.
+	reserve = 48 << 20
 )
 
 // paceCollector lets the heap grow to heapFloor before it is collected. Whoever sets GOGC or
@@ -40,6 +40,11 @@ func pace(c *cycle) {
 	percent := gcPercent(live[0].Value.Uint64())
 	if percent != c.percent {
 		debug.SetGCPercent(percent)
+		limit := int64(math.MaxInt64)
+		if percent > defaultPercent {
+			limit = heapFloor + reserve
+		}
+		debug.SetMemoryLimit(limit)
 	}
 	next := &cycle{percent}
 	runtime.SetFinalizer(next, pace)
@@ -52,5 +57,5 @@ func gcPercent(live uint64) int {
 		return defaultPercent
 	}
 	percent := math.Round(100 * (float64(heapFloor)/float64(live) - 1))
-	return int(min(max(percent, defaultPercent), mostPercent))
+	return int(min(max(percent, defaultPercent), 1000))
 }

@@ -9,8 +9,8 @@ import (
 func TestSmallHeapsGrowToTheFloorAndLargeOnesDouble(t *testing.T) {
 	for live, percent := range map[uint64]int{
 		0:               100,
-		1 << 20:         250,
-		heapFloor / 4:   250,
+		1 << 20:         1000,
+		heapFloor / 4:   300,
 		heapFloor / 3:   200,
 		heapFloor / 2:   100,
 		heapFloor:       100,
