@@ -121,6 +121,8 @@ func (c *client) poll(ctx context.Context, until time.Time, most int) (*batch, e
 			c.log.Errorf("Restoring: %v", err)
 		case errors.Is(err, kerr.UnknownTopicID): // this client will never read it again
 			gone = fmt.Errorf("topic %s was deleted, and may have been made again: %w", topic, err)
+		case isFenced(err): // as a member: it would ask to join as the same one for ever
+			gone = err
 		case time.Since(c.fetchLogged) > time.Second: // one that persists comes back at once
 			c.fetchLogged = time.Now()
 			c.log.With("topic", topic, "partition", partition).Warnf("Fetching: %v", err)

@@ -22,6 +22,10 @@ import (
 
 const pluginName = "kafka_transactional"
 
+// turns is within how many session timeouts a second fencing means that two instances have the
+// same name. When they take turns, each is fenced in every second one.
+const turns = 10
+
 func init() {
 	if err := Register(service.GlobalEnvironment()); err != nil {
 		panic(err)
@@ -48,7 +52,8 @@ type input struct {
 
 	mu     sync.Mutex
 	client *client
-	failed int // connections in a row that were lost
+	failed int       // connections in a row that were lost before they committed anything
+	fenced time.Time // when another client took over last
 }
 
 func newInput(pc *service.ParsedConfig, res *service.Resources, opts []kgo.Opt) (*input, error) {
@@ -101,7 +106,6 @@ func (in *input) ReadBatch(ctx context.Context) (service.MessageBatch, service.A
 		}
 		return nil, nil, in.lose(ctx, c, err)
 	}
-	in.failed = 0
 	msgs := make(service.MessageBatch, len(b.orders))
 	for i := range b.orders {
 		msgs[i] = b.orders[i].message()
@@ -115,12 +119,20 @@ func (in *input) ReadBatch(ctx context.Context) (service.MessageBatch, service.A
 // lose throws a client away after an error whose outcome is unknown. The host then connects
 // again, and everything goes on from what was committed.
 func (in *input) lose(ctx context.Context, c *client, err error) error {
+	if c.hasCommitted() {
+		in.failed = 0
+	}
 	wait := min(100*time.Millisecond<<min(in.failed, 10), 10*time.Second)
 	in.failed++
 	if isFenced(err) {
 		in.log.With("instance_id", in.conf.instanceID).Errorf("Another client has taken over this transactional id, or the transaction lasted longer than transaction_timeout; an instance_id must be unique in its group: %v", err)
-		if in.conf.instanceID != "" && in.failed > 1 {
-			wait = in.conf.sessionTimeout
+		// Once may be a transaction that took too long. Twice is another instance of this name:
+		// each that comes back fences the other, and would commit nothing without some time alone.
+		if now := time.Now(); in.conf.instanceID != "" {
+			if now.Sub(in.fenced) < turns*in.conf.sessionTimeout {
+				wait = in.conf.sessionTimeout
+			}
+			in.fenced = now
 		}
 	} else {
 		in.log.Warnf("Lost the transaction, connecting again: %v", err)

@@ -1,0 +1,88 @@
+package kafkatransactional
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// twin starts an instance whose instance_id others have too, and whose records tell which it is.
+func (w *world) twin() *running {
+	return w.run(func(id string) string {
+		yaml := fmt.Sprintf(pipeline, strings.Join(w.cluster.ListenAddrs(), ","), id, "instance_id: twin", 1)
+		return yaml + "          instance: " + id + "\n"
+	})
+}
+
+// madeBy counts committed records by the instance that wrote them.
+func (w *world) madeBy() map[string]int {
+	n := map[string]int{}
+	for _, rec := range w.records("processed") {
+		for _, h := range rec.Headers {
+			if h.Key == "instance" {
+				n[string(h.Value)]++
+			}
+		}
+	}
+	return n
+}
+
+// Each that connects fences the other. If it came back at once, neither would commit anything.
+func TestInstancesOfOneNameTakeTurns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		defer w.close()
+		const perSecond = 60
+		total := 0
+		load := func(d time.Duration) {
+			for range d / time.Second {
+				w.produce(total, perSecond)
+				total += perSecond
+				time.Sleep(time.Second)
+			}
+		}
+		first, second := w.twin(), w.twin()
+		load(20 * time.Second)
+		before := w.madeBy()
+		fencings := w.count(kmsg.InitProducerID, func(kmsg.Request) bool { return true })
+		load(time.Minute)
+		// With a session timeout of 6 s each turn takes about as long, and a connection.
+		require.InDelta(t, 10, fencings.Load(), 2)
+		after := w.madeBy()
+		for _, r := range []*running{first, second} {
+			require.Greater(t, after[r.id]-before[r.id], 60*perSecond/4, r.id)
+		}
+
+		w.stop(second)
+		load(20 * time.Second)
+		require.GreaterOrEqual(t, len(w.committed("processed")), total-2*perSecond, "the one that is left goes on alone")
+		time.Sleep(settle)
+		w.stop(first)
+		w.once(total)
+	})
+}
+
+// A client that commits nothing is not a success because it has handed orders out.
+func TestAClientThatCommitsNothingIsFollowedLessAndLessOften(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		defer w.close()
+		clients := w.count(kmsg.InitProducerID, func(kmsg.Request) bool { return true })
+		refused := w.cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.TxnOffsetCommit}, Err: kerr.GroupAuthorizationFailed, Count: -1})
+		w.produce(0, 90)
+		r := w.start(1, "")
+		time.Sleep(2 * time.Minute)
+		require.InDelta(t, 17, clients.Load(), 3) // after 0.1 s, 0.2 s and so on to 10 s
+		refused.Remove()
+		time.Sleep(settle)
+		w.stop(r)
+		w.once(90)
+	})
+}
