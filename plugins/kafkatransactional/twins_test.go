@@ -69,6 +69,40 @@ func TestInstancesOfOneNameTakeTurns(t *testing.T) {
 	})
 }
 
+// The client would ask to join as the same member for ever.
+func TestAMemberThatIsFencedBetweenTransactionsConnectsAnew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		defer w.close()
+		w.produce(0, 90)
+		r := w.start(1, "instance_id: one")
+		time.Sleep(settle) // nothing is left to do
+		members := w.cluster.GroupInfo("g").Members
+		require.Len(t, members, 1)
+		fenced := w.cluster.Fault(kfake.Fault{
+			Keys: []kmsg.Key{kmsg.JoinGroup, kmsg.SyncGroup, kmsg.Heartbeat}, TopLevel: true, Err: kerr.FencedInstanceID, Count: -1,
+			When: func(req kmsg.Request) bool {
+				switch req := req.(type) {
+				case *kmsg.JoinGroupRequest:
+					return req.MemberID == members[0].MemberID
+				case *kmsg.SyncGroupRequest:
+					return req.MemberID == members[0].MemberID
+				case *kmsg.HeartbeatRequest:
+					return req.MemberID == members[0].MemberID
+				}
+				return false
+			},
+		})
+		time.Sleep(joinPatience + settle)
+		require.Positive(t, fenced.Hits())
+		w.produce(90, 90)
+		time.Sleep(settle)
+		require.Len(t, w.committed("processed"), 180)
+		w.stop(r)
+		w.once(180)
+	})
+}
+
 // A client that commits nothing is not a success because it has handed orders out.
 func TestAClientThatCommitsNothingIsFollowedLessAndLessOften(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
