@@ -108,7 +108,11 @@ func (t Topic) Read(ctx context.Context, fn func(*Letter) error) error {
 	if err != nil {
 		return err
 	}
-	marks, err := t.marks(ctx, adm)
+	id, err := TopicID(ctx, adm, t.Name)
+	if err != nil {
+		return err
+	}
+	marks, err := t.marks(ctx, adm, id)
 	if err != nil {
 		return err
 	}
@@ -125,8 +129,22 @@ func (t Topic) Read(ctx context.Context, fn func(*Letter) error) error {
 	return err
 }
 
-// marks returns the marks of the letters, by the keys of their records.
-func (t Topic) marks(ctx context.Context, adm *kadm.Client) (map[string]redrive.Mark, error) {
+// TopicID returns the id that tells a topic from a former one of its name. It is empty where
+// there is no such topic, or the broker, before Kafka 2.8, gives topics no ids.
+func TopicID(ctx context.Context, adm *kadm.Client, topic string) (string, error) {
+	found, err := adm.ListTopics(ctx, topic)
+	if err != nil {
+		return "", fmt.Errorf("asking for the id of topic %s: %w", topic, err)
+	}
+	if d := found[topic]; d.Err == nil && d.ID != (kadm.TopicID{}) {
+		return d.ID.String(), nil
+	}
+	return "", nil
+}
+
+// marks returns the marks of the letters of the topic that has this id, by the keys of their
+// records.
+func (t Topic) marks(ctx context.Context, adm *kadm.Client, id string) (map[string]redrive.Mark, error) {
 	marks := map[string]redrive.Mark{}
 	topic := redrive.Topic(t.Name)
 	ranges, err := committed.Stable(ctx, adm, topic)
@@ -145,7 +163,7 @@ func (t Topic) marks(ctx context.Context, adm *kadm.Client) (map[string]redrive.
 		if err != nil {
 			return fmt.Errorf("reading %s/%d/%d: %w", r.Topic, r.Partition, r.Offset, err)
 		}
-		if ok {
+		if ok && m.Concerns(id) {
 			marks[string(r.Key)] = m
 		}
 		return nil

@@ -128,6 +128,51 @@ func TestLettersAreReadWithTheirOrdersAndMarks(t *testing.T) {
 	require.ErrorContains(t, err, "reading orders-dlq-redrives/0/4: decoding mark of orders-dlq/0/2", "a letter whose mark is unreadable must not be taken for open")
 }
 
+// The letters of a topic that was made again are at the places of others that were sent.
+func TestMarksOfAFormerTopicCountNoMore(t *testing.T) {
+	w := newWorld(t)
+	w.create("orders-dlq")
+	w.create(redrive.Topic("orders-dlq"))
+	adm := kadm.NewClient(w.client)
+	mark := func(offset int64) *kgo.Record {
+		cl, err := kgo.NewClient(w.topic.Opts...) // the other remembers topics for a while
+		require.NoError(t, err)
+		defer cl.Close()
+		id, err := TopicID(t.Context(), kadm.NewClient(cl), "orders-dlq")
+		require.NoError(t, err)
+		require.NotEmpty(t, id)
+		value, err := json.Marshal(redrive.Mark{Action: redrive.Redriven, TopicID: id})
+		require.NoError(t, err)
+		return &kgo.Record{Key: redrive.Place{Topic: "orders-dlq", Offset: offset}.Key(), Value: value}
+	}
+	write := func() {
+		// A producer of its own: one goes on to ask for the id of the topic that it knows.
+		cl, err := kgo.NewClient(w.topic.Opts...)
+		require.NoError(t, err)
+		defer cl.Close()
+		for range 2 {
+			require.NoError(t, cl.ProduceSync(t.Context(), &kgo.Record{Topic: "orders-dlq", Value: []byte(pen)}).FirstErr())
+		}
+	}
+	open := func() (all []bool) {
+		for _, l := range w.read() {
+			all = append(all, l.Open())
+		}
+		return all
+	}
+	write()
+	w.produce(redrive.Topic("orders-dlq"), mark(0), mark(1))
+	require.Equal(t, []bool{false, false}, open())
+
+	_, err := adm.DeleteTopic(t.Context(), "orders-dlq")
+	require.NoError(t, err)
+	w.create("orders-dlq")
+	write()
+	require.Equal(t, []bool{true, true}, open())
+	w.produce(redrive.Topic("orders-dlq"), mark(1))
+	require.Equal(t, []bool{true, false}, open())
+}
+
 func TestAnErrorOfTheCallerEndsTheReading(t *testing.T) {
 	w := newWorld(t)
 	w.create("orders-dlq")

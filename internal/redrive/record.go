@@ -63,6 +63,16 @@ type Mark struct {
 	Target string    `json:"target"` // the topic that it was sent to
 	Run    string    `json:"run"`
 	At     time.Time `json:"at"`
+	// TopicID is the id of the dead-letter topic; empty if its broker, before Kafka 2.8, gives
+	// topics none. Without it the mark would also be one of what is at the same place once the
+	// topic was deleted and made again.
+	TopicID string `json:"topic_id,omitempty"`
+}
+
+// Concerns tells whether the mark is one of the topic that has this id now. Where one of the two
+// ids is not known, it is.
+func (m Mark) Concerns(topicID string) bool {
+	return m.TopicID == "" || topicID == "" || m.TopicID == topicID
 }
 
 const (

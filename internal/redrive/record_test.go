@@ -64,11 +64,29 @@ func TestAMarkIsReadAsItWasWritten(t *testing.T) {
 	require.NoError(t, err)
 	require.JSONEq(t, `{"action":"parked","dlq_id":"orders/0/3","target":"orders-parked","run":"r-1","at":"2026-11-22T09:00:00Z"}`, string(value))
 
+	m.TopicID = "AAAA"
+	value, err = json.Marshal(m)
+	require.NoError(t, err)
+	require.Contains(t, string(value), `"topic_id":"AAAA"`)
 	at, got, ok, err := redrive.ParseMark(p.Key(), value)
 	require.NoError(t, err)
 	require.True(t, ok)
 	require.Equal(t, p, at)
 	require.Equal(t, m, got)
+}
+
+func TestAMarkConcernsTheTopicThatItWasWrittenFor(t *testing.T) {
+	for name, c := range map[string]struct {
+		mark, topic string
+		want        bool
+	}{
+		"the same":                              {"a", "a", true},
+		"one of the same name, made again":      {"a", "b", false},
+		"a mark from before there were ids":     {"", "b", true},
+		"a broker that gives no ids (any more)": {"a", "", true},
+	} {
+		require.Equal(t, c.want, redrive.Mark{TopicID: c.mark}.Concerns(c.topic), name)
+	}
 }
 
 func TestWhatIsNoMark(t *testing.T) {

@@ -22,7 +22,7 @@ type batch struct {
 func newBatch(letters []*letter, until time.Time) *batch {
 	b := &batch{letters: letters, until: until, places: make(map[redrive.Place]*letter, len(letters))}
 	for _, l := range letters {
-		*l = letter{rec: l.rec, place: l.place, about: l.about}
+		*l = letter{rec: l.rec, topicID: l.topicID, place: l.place, about: l.about}
 		b.places[l.place] = l
 	}
 	return b

@@ -12,6 +12,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/orderflow/orderflow/internal/committed"
+	"github.com/orderflow/orderflow/internal/letters"
 	"github.com/orderflow/orderflow/internal/redrive"
 )
 
@@ -32,6 +33,7 @@ type client struct {
 	adm    *kadm.Client
 	topics *topics
 	marks  map[string]struct{} // keys of the redrive topic
+	id     string              // of the dead-letter topic whose marks they are; empty if unknown
 	halted context.Context     // ends when the stream is to stop
 
 	mu     sync.Mutex
@@ -40,9 +42,10 @@ type client struct {
 }
 
 // connect reaches the cluster, takes over from an earlier run, whose open transaction it ends,
-// and then reads which letters are marked. A dry run does neither fence nor write.
-func connect(ctx context.Context, conf *config, h *hub) (*client, error) {
-	c := &client{marks: map[string]struct{}{}, halted: h.halted}
+// and then reads which letters are marked. A dry run does neither fence nor write. The id is that
+// of the topic whose letters the run reads, or empty if it has not begun to read.
+func connect(ctx context.Context, conf *config, h *hub, id string) (*client, error) {
+	c := &client{marks: map[string]struct{}{}, id: id, halted: h.halted}
 	var err error
 	if c.admin, err = kgo.NewClient(conf.opts...); err != nil {
 		return nil, err
@@ -61,6 +64,12 @@ func (c *client) prepare(ctx context.Context, conf *config, parking string) erro
 	defer cancel()
 	if err := c.admin.Ping(reach); err != nil {
 		return fmt.Errorf("connecting to %v: %w", conf.brokers, err)
+	}
+	if c.id == "" {
+		var err error
+		if c.id, err = letters.TopicID(reach, c.adm, conf.topic); err != nil {
+			return err
+		}
 	}
 	redrives := redrive.Topic(conf.topic)
 	if conf.dryRun {
@@ -99,9 +108,9 @@ func transactionalID(letters string) string { return "orderflow-redrive-" + lett
 func (c *client) readMarks(ctx context.Context, conf *config, topic string, ranges map[int32]committed.Range, err error) error {
 	if err == nil {
 		_, err = committed.Read(ctx, conf.opts, topic, ranges, func(rec *kgo.Record) error {
-			_, _, ok, err := redrive.ParseMark(rec.Key, rec.Value)
+			_, m, ok, err := redrive.ParseMark(rec.Key, rec.Value)
 			switch {
-			case ok:
+			case ok && m.Concerns(c.id):
 				c.marks[string(rec.Key)] = struct{}{}
 			case rec.Value == nil: // somebody has opened the letter again
 				delete(c.marks, string(rec.Key))

@@ -61,6 +61,7 @@ type input struct {
 	mu      sync.Mutex
 	client  *client
 	reader  *reader
+	topicID string    // of the topic that it reads
 	queue   []*letter // read, and not yet handed out
 	marked  int64     // letters, not yet read, that were open no more when the run began
 	seen    int64     // those that are open
@@ -109,7 +110,7 @@ func (in *input) Connect(ctx context.Context) error {
 	if !in.hub.complete() {
 		return errors.New("input dlq_redrive needs a processor and an output dlq_redrive in the same stream")
 	}
-	c, err := connect(ctx, in.conf, in.hub)
+	c, err := connect(ctx, in.conf, in.hub, in.topicID)
 	if err != nil {
 		return err
 	}
@@ -118,7 +119,7 @@ func (in *input) Connect(ctx context.Context) error {
 			c.close()
 			return err
 		}
-		in.marked = int64(len(c.marks))
+		in.topicID, in.marked = c.id, int64(len(c.marks))
 	}
 	in.client, in.lost = c, nil
 	in.hub.connected(c)
@@ -193,7 +194,7 @@ func (in *input) read(ctx context.Context) error {
 	full := in.hub.isFull()
 	var beyond int64
 	for _, rec := range recs {
-		l := newLetter(rec)
+		l := newLetter(rec, in.topicID)
 		switch {
 		case in.client.marked(l):
 			in.marked--

@@ -29,9 +29,10 @@ const (
 
 // letter is a dead letter that was handed out.
 type letter struct {
-	rec   *kgo.Record
-	place redrive.Place
-	about deadletter.Letter // with an id, whatever the record says
+	rec     *kgo.Record
+	topicID string // of its topic
+	place   redrive.Place
+	about   deadletter.Letter // with an id, whatever the record says
 
 	state  state
 	route  route
@@ -40,9 +41,9 @@ type letter struct {
 	sample *Sample
 }
 
-func newLetter(rec *kgo.Record) *letter {
+func newLetter(rec *kgo.Record, topicID string) *letter {
 	parsed := letters.Parse(rec)
-	return &letter{rec: rec, place: parsed.Place, about: parsed.Letter}
+	return &letter{rec: rec, topicID: topicID, place: parsed.Place, about: parsed.Letter}
 }
 
 // Metadata that every message of the input carries, as other Kafka inputs give it. It is set
@@ -127,7 +128,7 @@ func (l *letter) mark(topic, run string, now time.Time) (*kgo.Record, error) {
 	if l.route.parked {
 		action = redrive.Parked
 	}
-	value, err := json.Marshal(redrive.Mark{Action: action, ID: l.about.ID, Target: l.route.topic, Run: run, At: now.UTC()})
+	value, err := json.Marshal(redrive.Mark{Action: action, ID: l.about.ID, Target: l.route.topic, Run: run, At: now.UTC(), TopicID: l.topicID})
 	if err != nil {
 		return nil, err
 	}

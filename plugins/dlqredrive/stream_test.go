@@ -63,6 +63,26 @@ func TestALetterWhoseMarkIsTakenBackIsOpenAgain(t *testing.T) {
 	})
 }
 
+// The letters of a topic that was made again are at the places of others that were sent.
+func TestMarksOfAFormerTopicCountNoMore(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		w.letters(9)
+		require.EqualValues(t, 9, w.run("", "", "").Sent)
+		adm := kadm.NewClient(w.cl)
+		_, err := adm.DeleteTopic(t.Context(), "dlq")
+		require.NoError(t, err)
+		_, err = adm.CreateTopic(t.Context(), partitions, 1, nil, "dlq")
+		require.NoError(t, err)
+		w.cl.PurgeTopicsFromClient("dlq")
+		w.letters(6)
+		require.Equal(t, redrive.Counts{Matched: 6, Sent: 6}, w.run("dry_run: true", "", "").Counts)
+		require.Equal(t, redrive.Counts{Matched: 4, Sent: 4, LeftOpen: 2}, w.run("", "limit: 4", "").Counts)
+		require.Equal(t, redrive.Counts{Matched: 2, Sent: 2}, w.run("", "", "").Counts, "its own marks do")
+		require.Equal(t, redrive.Counts{}, w.run("", "", "").Counts)
+		require.Len(t, w.records("orders"), 9+6)
+	})
+}
+
 // By the hash of its key it would often go elsewhere.
 func TestAnOrderIsSentToThePartitionThatItCameFrom(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {

@@ -96,6 +96,16 @@ var product = map[string]mutant{
 		"if !ok {",
 		"TestWhatIsNoMark",
 	},
+	"reads marks of a topic that was deleted for those of its successor": {
+		"internal/letters/letters.go", "if ok && m.Concerns(id) {",
+		"if ok {",
+		"TestMarksOfAFormerTopicCountNoMore",
+	},
+	"redrives by the marks of a topic that was deleted": {
+		"plugins/dlqredrive/client.go", "case ok && m.Concerns(c.id):",
+		"case ok && m.Concerns(m.TopicID):",
+		"TestMarksOfAFormerTopicCountNoMore",
+	},
 
 	// Avro.
 	"ignores left-over bytes": {
