@@ -24,11 +24,13 @@ const plugin = "plugins/kafkatransactional"
 // file's package that fails then.
 type mutant struct{ file, old, new, test string }
 
-// all returns the mutants of both tables, with files from the directory of the module.
+// all returns the mutants of all tables, with files from the directory of the module.
 func all() map[string]mutant {
 	every := map[string]mutant{}
-	for name, m := range mutants {
-		every["transaction: "+name] = mutant{plugin + "/" + m.file, m.old, m.new, m.test}
+	for _, table := range []map[string]mutant{mutants, instances} {
+		for name, m := range table {
+			every["transaction: "+name] = mutant{plugin + "/" + m.file, m.old, m.new, m.test}
+		}
 	}
 	for name, m := range product {
 		every["product: "+name] = m
