@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
@@ -50,24 +51,33 @@ func (c *client) unblock(ctx context.Context, numbers []int32, starts map[topicP
 	return nil
 }
 
-// abandoned tells whether a transaction is open that nobody is going to end: one that lives ends
-// its transactions within the commit interval, one that died has been silent for a session.
-func (c *client) abandoned(ctx context.Context, id string) bool {
-	described, err := c.adm.DescribeTransactions(ctx, id)
-	if err != nil {
-		c.log.Debugf("Looking for leftovers: describing transaction %s: %v", id, err)
-		return false
-	}
-	t, ok := described[id]
-	return ok && t.Err == nil && t.State == "Ongoing" && time.Since(time.UnixMilli(t.StartTimestamp)) > c.conf.sessionTimeout/2
-}
-
 // endLeftovers aborts the transactions that former owners of our partitions have left open, if
 // they are no longer in the group: until then no committed reader gets past them. It fences
-// them, which is what a frozen one deserves. If it fails, the broker's timeout does the same.
+// them, which is what a frozen one deserves. What cannot be told yet is looked at again, until
+// the broker's timeout has done the same.
 func (c *client) endLeftovers(ctx context.Context, former map[Owner]bool) {
 	delete(former, Owner{})
 	maps.DeleteFunc(former, func(o Owner, _ bool) bool { return o.TransactionalID == c.id })
+	c.endGone(ctx, former)
+	if len(former) == 0 {
+		return
+	}
+	go func() {
+		ctx, cancel := context.WithTimeout(c.admin.Context(), c.conf.transactionTimeout)
+		defer cancel()
+		for len(former) > 0 {
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(c.conf.sessionTimeout / 6):
+			}
+			c.endGone(ctx, former)
+		}
+	}()
+}
+
+// endGone deletes from former who is alive or has nothing open, and ends what others have open.
+func (c *client) endGone(ctx context.Context, former map[Owner]bool) {
 	if len(former) == 0 {
 		return
 	}
@@ -86,19 +96,50 @@ func (c *client) endLeftovers(ctx context.Context, former map[Owner]bool) {
 		})
 	}
 	for o := range former {
-		if !c.abandoned(ctx, o.TransactionalID) {
+		switch t, err := c.transactionOf(ctx, o.TransactionalID); {
+		case err != nil:
+			c.log.Debugf("Looking for leftovers: describing transaction %s: %v", o.TransactionalID, err)
 			continue
+		case t.State != "Ongoing":
+		case time.Since(time.UnixMilli(t.StartTimestamp)) < c.conf.sessionTimeout/2:
+			// One that lives ends its transactions within the commit interval, one that died has
+			// been silent for most of a session.
+			continue
+		default:
+			if err := c.abortOf(ctx, o.TransactionalID); err != nil {
+				c.log.Debugf("Ending what %s has left open: %v", o.TransactionalID, err)
+				continue
+			}
+			c.log.With("transactional_id", o.TransactionalID).Info("Ended the transaction that a former owner of our partitions had left open")
 		}
-		req := kmsg.NewPtrInitProducerIDRequest()
-		req.TransactionalID = &o.TransactionalID
-		req.TransactionTimeoutMillis = int32(c.conf.transactionTimeout.Milliseconds())
-		resp, err := req.RequestWith(ctx, c.admin)
-		if err == nil {
-			err = kerr.ErrorForCode(resp.ErrorCode)
-		}
-		// While it is being aborted the broker says CONCURRENT_TRANSACTIONS: that is all we want.
-		if err != nil && !errors.Is(err, kerr.ConcurrentTransactions) {
-			c.log.Debugf("Ending what %s has left open: %v", o.TransactionalID, err)
-		}
+		delete(former, o)
 	}
+}
+
+// transactionOf describes what a transactional id does now; the zero value is nothing.
+func (c *client) transactionOf(ctx context.Context, id string) (kadm.DescribedTransaction, error) {
+	described, err := c.adm.DescribeTransactions(ctx, id)
+	if err != nil {
+		return kadm.DescribedTransaction{}, err
+	}
+	t := described[id]
+	if errors.Is(t.Err, kerr.TransactionalIDNotFound) {
+		return kadm.DescribedTransaction{}, nil
+	}
+	return t, t.Err
+}
+
+// abortOf has the broker abort what is open under a transactional id.
+func (c *client) abortOf(ctx context.Context, id string) error {
+	req := kmsg.NewPtrInitProducerIDRequest()
+	req.TransactionalID = &id
+	req.TransactionTimeoutMillis = int32(c.conf.transactionTimeout.Milliseconds())
+	resp, err := req.RequestWith(ctx, c.admin)
+	if err == nil {
+		err = kerr.ErrorForCode(resp.ErrorCode)
+	}
+	if errors.Is(err, kerr.ConcurrentTransactions) { // it is being aborted: that is all we want
+		return nil
+	}
+	return err
 }

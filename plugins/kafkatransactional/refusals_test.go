@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"maps"
-	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -183,24 +181,4 @@ func TestAWriteThatFailsForAnotherReasonDoomsTheTransaction(t *testing.T) {
 	o.part = newPartition(topicPartition{"orders", 0}, Ledger{}, ordering{by: orderingNone})
 	require.Error(t, (&output{}).doomed(o.message(), context.DeadlineExceeded))
 	require.ErrorIs(t, c.txn.doomed, context.DeadlineExceeded)
-}
-
-// A name must be given up by the dead before it is given to the living: see leftovers.go.
-func TestWhatADeadOwnerLeftOpenIsEnded(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t)
-		defer w.close()
-		w.produce(0, 60)
-		first := w.start(0, "transaction_timeout: 10m\n    commit_interval: 2s")
-		time.Sleep(3 * time.Second)
-		w.produce(60, 60)
-		time.Sleep(time.Second) // its transaction is open
-		first.net.set(true)
-		second := w.start(0, "")
-		time.Sleep(settle) // the session of the first ends after 6 s, its transaction would after 10 min
-		require.Len(t, slices.Collect(maps.Keys(w.committed("processed"))), 120)
-		w.stop(second)
-		w.stop(first)
-		w.once(120)
-	})
 }

@@ -180,10 +180,13 @@ var mutants = map[string]mutant{
 		"TestAnAbortBeforeTheFirstCommitGoesBackToTheStart",
 	},
 	"leaves open what a dead owner left": {
-		"leftovers.go", `	for o := range former {
-		if !c.abandoned(ctx, o.TransactionalID) {`,
-		`	for o := range former {
-		if true || !c.abandoned(ctx, o.TransactionalID) {`,
+		"leftovers.go", `case t.State != "Ongoing":`,
+		"case true:",
+		"TestWhatADeadOwnerLeftOpenIsEnded",
+	},
+	"looks once only for what a dead owner left": {
+		"leftovers.go", "		for len(former) > 0 {",
+		"		for false {",
 		"TestWhatADeadOwnerLeftOpenIsEnded",
 	},
 	// Rebalances.
