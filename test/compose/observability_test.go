@@ -205,6 +205,6 @@ func TestTheDashboardShowsWhatAnOperatorAsksFor(t *testing.T) {
 	}
 	require.Subset(t, titles, []string{
 		"Success rate", "Orders per second", "Retries by number", "Waiting orders", "Dead letters by code",
-		"Delivery latency", "Average price", "Average price by product", "Revenue", "Consumer lag",
+		"Delivery latency", "Average price", "Average price by product", "Revenue", "Consumer lag", "Outages",
 	})
 }
