@@ -2,12 +2,9 @@ package kafkatransactional
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kadm"
-	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
@@ -56,8 +53,6 @@ func (c *client) abort(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("aborting transaction: %w", err)
 		}
-	} else if err := c.verifyOffsets(endCtx); err != nil {
-		return err
 	}
 	c.mu.Lock()
 	c.txn, c.revoked = nil, false
@@ -76,24 +71,6 @@ func (c *client) abort(ctx context.Context) error {
 		return fmt.Errorf("renewing producer id: %w", err)
 	}
 	return c.restoreOwned(ctx)
-}
-
-// verifyOffsets fails if the group's offsets are not those that this client goes on from. After
-// a commit that was not to be, they are others if the broker has committed all the same and
-// only its answer was lost.
-func (c *client) verifyOffsets(ctx context.Context) error {
-	at, err := c.adm.FetchOffsets(kadm.RequireStable(ctx), c.conf.group)
-	if err != nil && !errors.Is(err, kerr.GroupIDNotFound) {
-		return fmt.Errorf("verifying offsets: %w", err)
-	}
-	for topic, partitions := range c.cl.CommittedOffsets() {
-		for partition, ours := range partitions {
-			if theirs, ok := at.Lookup(topic, partition); ok && theirs.At >= 0 && theirs.At != ours.Offset {
-				return fmt.Errorf("the group has committed offset %d of %s/%d, not %d", theirs.At, topic, partition, ours.Offset)
-			}
-		}
-	}
-	return nil
 }
 
 func (c *client) pauseFull(ctx context.Context, d time.Duration) error {

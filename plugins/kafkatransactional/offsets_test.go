@@ -141,3 +141,27 @@ func TestAnAbortBeforeTheFirstCommitGoesBackToTheStart(t *testing.T) {
 		w.once(60)
 	})
 }
+
+// The group's offsets are asked for at an assignment. What a client remembers of them later may
+// be older than the state.
+func TestARestoreAfterAnAbortIsOfTheOffsetsThatTheClientGoesOnFrom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		defer w.close()
+		w.produce(0, 30)
+		r := w.start(0, "")
+		time.Sleep(settle)
+		w.stop(r)
+
+		in := w.input()
+		c := in.client
+		clear(c.parts)
+		require.NoError(t, c.restoreOwned(t.Context()))
+		clear(c.parts)
+		tp := topicPartition{"orders", 1}
+		require.ErrorContains(t, c.restore(t.Context(), map[topicPartition]int64{tp: 4}, nil, true),
+			"the state of orders/1 goes on at offset 10, but this client at 4")
+		require.Empty(t, c.parts)
+		require.NoError(t, in.Close(t.Context()))
+	})
+}

@@ -169,6 +169,12 @@ func (c *client) restore(ctx context.Context, starts map[topicPartition]int64, f
 			if _, still := owned[tp.topic][tp.partition]; !still || c.parts[tp] != nil {
 				continue
 			}
+			// The state is newer if a commit that failed, for all that this client was told, was one
+			// all the same, or if others have had the partition since. Who else could have reset
+			// the offset? Nobody may, while the group has members.
+			if next := p.ledger.Next; next != unknownOffset && next != starts[tp] {
+				return fmt.Errorf("restoring: the state of %s goes on at offset %d, but this client at %d", tp, next, starts[tp])
+			}
 		}
 		c.resume(p, starts[tp], fresh[tp])
 		c.parts[tp] = p

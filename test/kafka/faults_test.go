@@ -215,6 +215,24 @@ func TestInstancesJoinAndLeave(t *testing.T) {
 	r.exactlyOnce(20_000, 60*time.Second)
 }
 
+// As in a rolling update that starts the new before it stops the old.
+func TestInstancesOfOneNameTakeTurns(t *testing.T) {
+	t.Parallel()
+	r := newRun(t, 1)
+	first := r.instance("a")
+	sent := r.stream(20_000, 40*time.Second)
+	time.Sleep(5 * time.Second) // some load before the fault
+	second := r.instance("a")
+	time.Sleep(25 * time.Second)
+	before, err := r.oracle.Read(context.Background())
+	require.NoError(t, err)
+	t.Logf("while both live: %v", before)
+	require.NoError(t, first.Terminate(10*time.Second))
+	require.NoError(t, <-sent)
+	r.exactlyOnce(20_000, 60*time.Second)
+	require.NoError(t, second.Terminate(10*time.Second))
+}
+
 func TestAStopWithManyOrdersWaiting(t *testing.T) {
 	r := newRun(t, 1)
 	r.env["FAILURE_RATE"], r.env["BREAKER_RATIO"] = "1", "0"

@@ -91,8 +91,8 @@ var mutants = map[string]mutant{
 		"TestATransactionThatIsNotCommittedLeavesNothingBehind",
 	},
 	"believes that a commit without an answer was none": {
-		"abort.go", "} else if err := c.verifyOffsets(endCtx); err != nil {",
-		"} else if err := error(nil); err != nil {",
+		"restore.go", "next != unknownOffset && next != starts[tp] {",
+		"false && next != unknownOffset && next != starts[tp] {",
 		"TestACommitThatIsTakenForAnAbortIsNoticed",
 	},
 	"keeps a client that does not know how a transaction ended": {
@@ -104,11 +104,11 @@ var mutants = map[string]mutant{
 		"abort.go", `	return c.restoreOwned(ctx)
 }
 
-// verify`,
-		`	return errors.New("again")
+func (c *client) pauseFull`,
+		`	return fmt.Errorf("again")
 }
 
-// verify`,
+func (c *client) pauseFull`,
 		"TestATransactionThatIsNotCommittedLeavesNothingBehind",
 	},
 	"keeps the state of an aborted transaction": {
