@@ -6,6 +6,8 @@ import (
 	"context"
 	"slices"
 	"time"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 // most bounds how many instances run at once.
@@ -68,8 +70,15 @@ func (w *world) replace(i *instance, d time.Duration) {
 
 // again sends a request once more after a while, over a connection of its own, as a network
 // does that has held it up. Nobody waits for the answer.
-func (w *world) again(c *conn, request frame, d time.Duration) {
+func (w *world) again(c *conn, key kmsg.Key, request frame, d time.Duration) {
 	request.bytes = slices.Clone(request.bytes)
+	if key == kmsg.Produce {
+		// kfake begins a transaction for one of an epoch that is over before it refuses it. The
+		// end of that, by its timeout, fences the producer.
+		w.mu.Lock()
+		w.fenced = true
+		w.mu.Unlock()
+	}
 	w.ended.Go(func() {
 		time.Sleep(d)
 		late, err := w.net.DialContext(context.Background(), "tcp", c.address)

@@ -102,7 +102,7 @@ func (w *world) recovers(judge *oracle.Oracle) error {
 			if !w.fenced {
 				return nil
 			}
-			// Who was fenced by one of its name hears of it with its next transaction.
+			// Who was fenced hears of it with its next transaction.
 			w.fenced = false
 			w.produce(30)
 		}

@@ -131,10 +131,10 @@ func (p *plan) trap(rnd *rand.Rand, at time.Duration, n int, back, span time.Dur
 		err := doneAllTheSame[rnd.IntN(len(doneAllTheSame))]
 		add(true, "the answer becomes "+err.Message, func(_ *world, _ *instance, _ *conn, response frame) { response.deny(key, err) })
 	case 4:
-		add(false, fmt.Sprintf("it arrives again after %v", span/5), func(w *world, _ *instance, c *conn, request frame) { w.again(c, request, span/5) })
+		add(false, fmt.Sprintf("it arrives again after %v", span/5), func(w *world, _ *instance, c *conn, request frame) { w.again(c, key, request, span/5) })
 	default:
 		add(false, fmt.Sprintf("the connection is lost, and it arrives all the same after %v", span/5), func(w *world, _ *instance, c *conn, request frame) {
-			w.again(c, request, span/5)
+			w.again(c, key, request, span/5)
 			c.shut()
 		})
 	}

@@ -54,7 +54,7 @@ type world struct {
 	live    []*instance
 	dead    map[string]time.Time // client ids: when the group has to notice
 	started int
-	fenced  bool // there were two of one name
+	fenced  bool // an instance may be, and does not know it yet: there were two of one name
 	nacks   float64
 	nacking *rand.Rand
 	ended   sync.WaitGroup // instances that are being stopped
