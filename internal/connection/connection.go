@@ -1,11 +1,13 @@
 // Package connection is what the Kafka inputs share of the host: the config fields that say how
-// to reach the brokers, and the client options that they make.
+// to reach the brokers, and the client options that they make. The flags of commands have the
+// same mechanisms.
 package connection
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/redpanda-data/benthos/v4/public/service"
@@ -23,6 +25,14 @@ const (
 	fieldSASL     = "sasl"
 )
 
+// NoMechanism is the name of a SASL mechanism that is none.
+const NoMechanism = "none"
+
+const bearer = "OAUTHBEARER"
+
+// PasswordMechanisms are the names of the SASL mechanisms that take a user and a password.
+var PasswordMechanisms = []string{"PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"}
+
 // BrokersField is the field that names the brokers.
 func BrokersField() *service.ConfigField {
 	return service.NewStringListField(fieldBrokers).
@@ -38,7 +48,7 @@ func Fields() []*service.ConfigField {
 			Default("orderflow").Advanced(),
 		service.NewTLSToggledField(fieldTLS),
 		service.NewObjectListField(fieldSASL,
-			service.NewStringEnumField("mechanism", "none", "PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER").
+			service.NewStringEnumField("mechanism", slices.Concat([]string{NoMechanism}, PasswordMechanisms, []string{bearer})...).
 				Description("The SASL mechanism to use."),
 			service.NewStringField("username").Description("The user name, for PLAIN and SCRAM.").Default(""),
 			service.NewStringField("password").Description("The password, for PLAIN and SCRAM.").Default("").Secret(),
@@ -111,17 +121,32 @@ func parseSASL(pc *service.ParsedConfig) ([]sasl.Mechanism, error) {
 		password, _ := o.FieldString("password")
 		token, _ := o.FieldString("token")
 		switch mechanism {
-		case "PLAIN":
-			mechanisms = append(mechanisms, plain.Auth{User: user, Pass: password}.AsMechanism())
-		case "SCRAM-SHA-256":
-			mechanisms = append(mechanisms, scram.Auth{User: user, Pass: password}.AsSha256Mechanism())
-		case "SCRAM-SHA-512":
-			mechanisms = append(mechanisms, scram.Auth{User: user, Pass: password}.AsSha512Mechanism())
-		case "OAUTHBEARER":
+		case NoMechanism:
+		case bearer:
 			mechanisms = append(mechanisms, oauth.Oauth(func(context.Context) (oauth.Auth, error) {
 				return oauth.Auth{Token: token}, nil
 			}))
+		default:
+			m := PasswordMechanism(mechanism, user, password)
+			if m == nil {
+				return nil, fmt.Errorf("field %s.mechanism: %q is unknown", fieldSASL, mechanism)
+			}
+			mechanisms = append(mechanisms, m)
 		}
 	}
 	return mechanisms, nil
+}
+
+// PasswordMechanism returns the SASL mechanism of this name, one of PasswordMechanisms, or nil
+// if there is none.
+func PasswordMechanism(name, user, password string) sasl.Mechanism {
+	switch name {
+	case "PLAIN":
+		return plain.Auth{User: user, Pass: password}.AsMechanism()
+	case "SCRAM-SHA-256":
+		return scram.Auth{User: user, Pass: password}.AsSha256Mechanism()
+	case "SCRAM-SHA-512":
+		return scram.Auth{User: user, Pass: password}.AsSha512Mechanism()
+	}
+	return nil
 }

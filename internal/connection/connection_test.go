@@ -41,3 +41,12 @@ func TestWithoutBrokersThereIsNoConnection(t *testing.T) {
 	_, _, err := Options(parse(t, `seed_brokers: [" , "]`))
 	require.EqualError(t, err, "field seed_brokers: is empty")
 }
+
+func TestAnUnknownMechanismIsNotTakenForNone(t *testing.T) {
+	_, _, err := Options(parse(t, `
+seed_brokers: [a:1]
+sasl:
+  - {mechanism: scram-sha-256, username: u, password: secret}
+`))
+	require.EqualError(t, err, `field sasl.mechanism: "scram-sha-256" is unknown`)
+}

@@ -14,13 +14,13 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/urfave/cli/v2"
 
+	"github.com/orderflow/orderflow/cmd/orderflow/cluster"
 	"github.com/orderflow/orderflow/cmd/orderflow/exit"
 	"github.com/orderflow/orderflow/internal/aggregate"
 	"github.com/orderflow/orderflow/plugins/kafkatransactional"
 )
 
 const (
-	flagBrokers  = "brokers"
 	flagState    = "state-topic"
 	flagName     = "name"
 	flagJSON     = "json"
@@ -42,15 +42,14 @@ exactly the messages whose outcome is committed and that are no dead letters.
   orderflow aggregates --watch
 
 Exit status: 0 if they could be read, 1 if not, 2 for a wrong call.`,
-		Flags: []cli.Flag{
-			&cli.StringFlag{Name: flagBrokers, Aliases: []string{"b"}, Usage: "comma-separated `ADDRESSES` of the brokers", EnvVars: []string{"KAFKA_BROKERS"}, Value: "localhost:9092"},
+		Flags: cluster.Flags(
 			&cli.StringFlag{Name: flagState, Usage: "the `TOPIC` that holds the state", EnvVars: []string{"STATE_TOPIC"}, Value: "orders-state"},
 			&cli.StringFlag{Name: flagName, Usage: "the `NAME` of the running_aggregate, if its field name is set"},
 			&cli.BoolFlag{Name: flagJSON, Usage: "print one JSON document"},
 			&cli.BoolFlag{Name: flagWatch, Usage: "print again whenever they have changed, until interrupted"},
 			&cli.DurationFlag{Name: flagInterval, Usage: "how often --watch looks", Value: time.Second},
 			&cli.DurationFlag{Name: flagTimeout, Usage: "how long one look may take", Value: time.Minute},
-		},
+		),
 		Action: run,
 	})
 }
@@ -59,16 +58,20 @@ func run(c *cli.Context) error {
 	if c.Duration(flagInterval) <= 0 {
 		return exit.Usage(c, fmt.Errorf("flag --%s: %v, expected a duration above 0", flagInterval, c.Duration(flagInterval)))
 	}
+	kafka, err := cluster.Parse(c)
+	if err != nil {
+		return err
+	}
 	last := ""
 	for {
 		ctx, cancel := context.WithTimeout(c.Context, c.Duration(flagTimeout))
-		groups, err := Read(ctx, c.String(flagState), c.String(flagName), kgo.SeedBrokers(strings.Split(c.String(flagBrokers), ",")...))
+		groups, err := Read(ctx, c.String(flagState), c.String(flagName), kafka.Opts...)
 		cancel()
 		if err != nil {
 			if c.Context.Err() != nil {
 				return nil
 			}
-			return fmt.Errorf("reading aggregates from %s: %w", c.String(flagBrokers), err)
+			return fmt.Errorf("reading aggregates from %s: %w", kafka, err)
 		}
 		var text strings.Builder
 		if err := Print(&text, groups, c.Bool(flagJSON)); err != nil {

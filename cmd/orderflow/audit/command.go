@@ -7,12 +7,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/urfave/cli/v2"
 
+	"github.com/orderflow/orderflow/cmd/orderflow/cluster"
 	"github.com/orderflow/orderflow/cmd/orderflow/exit"
 )
 
@@ -33,8 +32,7 @@ again may have one more outcome each, and skipped ones have none.
   orderflow audit --json
 
 Exit status: 0 if it adds up, 1 if not or if it could not be read, 2 for a wrong call.`,
-		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "brokers", Aliases: []string{"b"}, Usage: "comma-separated `ADDRESSES` of the brokers", EnvVars: []string{"KAFKA_BROKERS"}, Value: "localhost:9092"},
+		Flags: cluster.Flags(
 			topic("orders-topic", "ORDERS_TOPIC", "orders", "the `TOPIC` of the orders"),
 			topic("processed-topic", "PROCESSED_TOPIC", "orders-processed", "the `TOPIC` of the processed orders"),
 			topic("dlq-topic", "DLQ_TOPIC", "orders-dlq", "the `TOPIC` of the dead letters"),
@@ -42,7 +40,7 @@ Exit status: 0 if it adds up, 1 if not or if it could not be read, 2 for a wrong
 			topic("group", "CONSUMER_GROUP", "orderflow", "the consumer `GROUP`"),
 			&cli.BoolFlag{Name: "json", Usage: "print one JSON document"},
 			&cli.DurationFlag{Name: "timeout", Usage: "how long it may take", Value: 5 * time.Minute},
-		},
+		),
 		Action: run,
 	})
 }
@@ -50,14 +48,18 @@ Exit status: 0 if it adds up, 1 if not or if it could not be read, 2 for a wrong
 var errDoesNotAddUp = errors.New("the audit does not add up")
 
 func run(c *cli.Context) error {
+	kafka, err := cluster.Parse(c)
+	if err != nil {
+		return err
+	}
 	ctx, cancel := context.WithTimeout(c.Context, c.Duration("timeout"))
 	defer cancel()
 	report, err := Run(ctx, Topics{
 		Orders: c.String("orders-topic"), Processed: c.String("processed-topic"), DLQ: c.String("dlq-topic"),
 		State: c.String("state-topic"), Group: c.String("group"),
-	}, kgo.SeedBrokers(strings.Split(c.String("brokers"), ",")...))
+	}, kafka.Opts...)
 	if err != nil {
-		return fmt.Errorf("auditing %s: %w", c.String("brokers"), err)
+		return fmt.Errorf("auditing %s: %w", kafka, err)
 	}
 	if c.Bool("json") {
 		b, err := json.Marshal(report)

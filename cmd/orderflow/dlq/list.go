@@ -44,7 +44,7 @@ What can be done about a group:
   look         the system that wrote it gave no class: look at one with "dlq show"
 
 Exit status: 0 if they could be read, 1 if not, 2 for a wrong call.`,
-		Flags: append(sourceFlags(),
+		Flags: flags(
 			&cli.BoolFlag{Name: flagAll, Usage: "list each dead letter"},
 			&cli.StringFlag{Name: flagWhere, Usage: "only dead letters of which this `QUERY` is true"},
 			&cli.BoolFlag{Name: flagJSON, Usage: "print one JSON document"},
@@ -54,7 +54,7 @@ Exit status: 0 if they could be read, 1 if not, 2 for a wrong call.`,
 }
 
 func runList(c *cli.Context) error {
-	topic, err := source(c)
+	topic, kafka, err := source(c)
 	if err != nil {
 		return err
 	}
@@ -67,7 +67,7 @@ func runList(c *cli.Context) error {
 	ctx, cancel := context.WithTimeout(c.Context, c.Duration(flagTimeout))
 	defer cancel()
 	if err := topic.Read(ctx, l.add); err != nil {
-		return fmt.Errorf("listing dead letters on %s: %w", c.String(flagBrokers), err)
+		return fmt.Errorf("listing dead letters on %s: %w", kafka, err)
 	}
 	if l.failed > 0 {
 		fmt.Fprintf(c.App.ErrWriter, "--%s failed on %d dead letters, which are left out; the first: %v\n", flagWhere, l.failed, l.failure)

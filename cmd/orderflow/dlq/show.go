@@ -32,7 +32,7 @@ It shows the headers, the attempts and the waits between them, the order beside 
 was sent again, and what the rules of order_validate say of it now.
 
 Exit status: 0 if it was found, 1 if not or if it could not be read, 2 for a wrong call.`,
-		Flags: append(sourceFlags(),
+		Flags: flags(
 			&cli.Float64Flag{Name: flagMaxPrice, Usage: "the highest price that the rules allow", Value: 1_000_000},
 			&cli.BoolFlag{Name: flagJSON, Usage: "print one JSON document"},
 		),
@@ -48,7 +48,7 @@ func runShow(c *cli.Context) error {
 	if len(args) != 1 || args[0] == "" {
 		return exit.Usage(c, fmt.Errorf("%d arguments, expected one ID", len(args)))
 	}
-	topic, err := source(c)
+	topic, kafka, err := source(c)
 	if err != nil {
 		return err
 	}
@@ -56,7 +56,7 @@ func runShow(c *cli.Context) error {
 	defer cancel()
 	found, err := find(ctx, topic, args[0])
 	if err != nil {
-		return fmt.Errorf("showing dead letter %s on %s: %w", args[0], c.String(flagBrokers), err)
+		return fmt.Errorf("showing dead letter %s on %s: %w", args[0], kafka, err)
 	}
 	found.rule = judge(found.letter, c.Float64(flagMaxPrice))
 	if c.Bool(flagJSON) {

@@ -7,9 +7,9 @@ import (
 	"strings"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/urfave/cli/v2"
 
+	"github.com/orderflow/orderflow/cmd/orderflow/cluster"
 	"github.com/orderflow/orderflow/cmd/orderflow/exit"
 	"github.com/orderflow/orderflow/config/schemas"
 	"github.com/orderflow/orderflow/internal/letters"
@@ -18,7 +18,6 @@ import (
 )
 
 const (
-	flagBrokers  = "brokers"
 	flagTopic    = "dlq-topic"
 	flagRegistry = "registry"
 	flagSchema   = "schema"
@@ -26,31 +25,31 @@ const (
 	flagJSON     = "json"
 )
 
-// sourceFlags say where the dead letters are and how to decode them.
-func sourceFlags() []cli.Flag {
-	return []cli.Flag{
-		&cli.StringFlag{Name: flagBrokers, Aliases: []string{"b"}, Usage: "comma-separated `ADDRESSES` of the brokers", EnvVars: []string{"KAFKA_BROKERS"}, Value: "localhost:9092"},
+// flags returns those of a command: where the dead letters are, how to decode them, and its own.
+func flags(own ...cli.Flag) []cli.Flag {
+	return cluster.Flags(append([]cli.Flag{
 		&cli.StringFlag{Name: flagTopic, Usage: "the `TOPIC` of the dead letters", EnvVars: []string{"DLQ_TOPIC"}, Value: "orders-dlq"},
 		&cli.StringFlag{Name: flagRegistry, Usage: "comma-separated `URLS` of the schema registry", EnvVars: []string{"SCHEMA_REGISTRY_URL"}, DefaultText: "none"},
 		&cli.StringFlag{Name: flagSchema, Usage: "the `FILE` with the Avro schema of an order", DefaultText: "the built-in schema"},
 		&cli.DurationFlag{Name: flagTimeout, Usage: "how long it may take", Value: time.Minute},
-	}
+	}, own...)...)
 }
 
-// source returns the topic that the flags name. Its errors are those of a wrong call.
-func source(c *cli.Context) (letters.Topic, error) {
+// source returns the topic that the flags name, and where it is. Its errors are those of a wrong
+// call.
+func source(c *cli.Context) (letters.Topic, cluster.Cluster, error) {
+	kafka, err := cluster.Parse(c)
+	if err != nil {
+		return letters.Topic{}, kafka, err
+	}
 	if timeout := c.Duration(flagTimeout); timeout <= 0 {
-		return letters.Topic{}, exit.Usage(c, fmt.Errorf("flag --%s: %v, expected a duration above 0", flagTimeout, timeout))
+		return letters.Topic{}, kafka, exit.Usage(c, fmt.Errorf("flag --%s: %v, expected a duration above 0", flagTimeout, timeout))
 	}
 	decoder, err := valueDecoder(c)
 	if err != nil {
-		return letters.Topic{}, exit.Usage(c, err)
+		return letters.Topic{}, kafka, exit.Usage(c, err)
 	}
-	return letters.Topic{
-		Name:    c.String(flagTopic),
-		Opts:    []kgo.Opt{kgo.SeedBrokers(strings.Split(c.String(flagBrokers), ",")...)},
-		Decoder: decoder,
-	}, nil
+	return letters.Topic{Name: c.String(flagTopic), Opts: kafka.Opts, Decoder: decoder}, kafka, nil
 }
 
 func valueDecoder(c *cli.Context) (*order.ValueDecoder, error) {

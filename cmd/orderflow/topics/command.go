@@ -6,20 +6,19 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strings"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/urfave/cli/v2"
 
+	"github.com/orderflow/orderflow/cmd/orderflow/cluster"
 	"github.com/orderflow/orderflow/cmd/orderflow/exit"
 	"github.com/orderflow/orderflow/config"
 )
 
 const (
 	flagFile    = "file"
-	flagBrokers = "brokers"
 	flagTimeout = "timeout"
 )
 
@@ -41,11 +40,10 @@ In the file, ${NAME:default} is taken from the environment. The built-in file re
 PROCESSED_TOPIC, DLQ_TOPIC, STATE_TOPIC, TOPIC_REPLICATION and TOPIC_MIN_INSYNC.
 
 Exit status: 0 if all topics exist, 1 if not, 2 for a wrong call or a wrong file.`,
-			Flags: []cli.Flag{
+			Flags: cluster.Flags(
 				&cli.StringFlag{Name: flagFile, Aliases: []string{"f"}, Usage: "the `FILE` that lists the topics", DefaultText: "the built-in config/topics.yaml"},
-				&cli.StringFlag{Name: flagBrokers, Aliases: []string{"b"}, Usage: "comma-separated `ADDRESSES` of the brokers", EnvVars: []string{"KAFKA_BROKERS"}, Value: "localhost:9092"},
 				&cli.DurationFlag{Name: flagTimeout, Usage: "how long to wait for the broker", Value: 30 * time.Second},
-			},
+			),
 			Action: run,
 		}},
 	})
@@ -56,9 +54,9 @@ func run(c *cli.Context) error {
 	if err != nil {
 		return exit.Usage(c, err)
 	}
-	brokers, err := splitBrokers(c.String(flagBrokers))
+	kafka, err := cluster.Parse(c)
 	if err != nil {
-		return exit.Usage(c, err)
+		return err
 	}
 	timeout := c.Duration(flagTimeout)
 	if timeout <= 0 {
@@ -66,8 +64,8 @@ func run(c *cli.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(c.Context, timeout)
 	defer cancel()
-	if err := Apply(ctx, c.App.Writer, topics, kgo.SeedBrokers(brokers...)); err != nil {
-		return fmt.Errorf("creating topics on %s: %w", strings.Join(brokers, ","), err)
+	if err := Apply(ctx, c.App.Writer, topics, kafka.Opts...); err != nil {
+		return fmt.Errorf("creating topics on %s: %w", kafka, err)
 	}
 	return nil
 }
@@ -96,19 +94,6 @@ func Default() ([]Topic, error) {
 	return topics, nil
 }
 
-func splitBrokers(list string) ([]string, error) {
-	var brokers []string
-	for broker := range strings.SplitSeq(list, ",") {
-		if broker = strings.TrimSpace(broker); broker != "" {
-			brokers = append(brokers, broker)
-		}
-	}
-	if len(brokers) == 0 {
-		return nil, fmt.Errorf("flag --%s: %q, expected at least one host:port", flagBrokers, list)
-	}
-	return brokers, nil
-}
-
 // Apply creates or compares the topics on the broker that opts name, and writes a line for each.
 func Apply(ctx context.Context, out io.Writer, topics []Topic, opts ...kgo.Opt) error {
 	client, err := kgo.NewClient(append(opts, kgo.ClientID("orderflow-topics"))...)
@@ -128,8 +113,8 @@ func Apply(ctx context.Context, out io.Writer, topics []Topic, opts ...kgo.Opt) 
 func reach(ctx context.Context, client *kgo.Client) error {
 	for {
 		err := client.Ping(ctx)
-		if err == nil {
-			return nil
+		if err == nil || cluster.Refused(err) {
+			return err
 		}
 		select {
 		case <-ctx.Done():

@@ -15,11 +15,11 @@ import (
 	"github.com/redpanda-data/benthos/v4/public/bloblang"
 	"github.com/urfave/cli/v2"
 
+	"github.com/orderflow/orderflow/cmd/orderflow/cluster"
 	"github.com/orderflow/orderflow/cmd/orderflow/exit"
 )
 
 const (
-	flagBrokers    = "brokers"
 	flagTopic      = "dlq-topic"
 	flagRegistry   = "registry"
 	flagID         = "id"
@@ -34,10 +34,7 @@ const (
 	flagJSON       = "json"
 )
 
-var (
-	brokersFlag = &cli.StringFlag{Name: flagBrokers, Aliases: []string{"b"}, Usage: "comma-separated `ADDRESSES` of the brokers", EnvVars: []string{"KAFKA_BROKERS"}, Value: "localhost:9092"}
-	topicFlag   = &cli.StringFlag{Name: flagTopic, Usage: "the `TOPIC` of the dead letters", EnvVars: []string{"DLQ_TOPIC"}, Value: "orders-dlq"}
-)
+var topicFlag = &cli.StringFlag{Name: flagTopic, Usage: "the `TOPIC` of the dead letters", EnvVars: []string{"DLQ_TOPIC"}, Value: "orders-dlq"}
 
 // Command returns the command `redrive`.
 func Command() *cli.Command {
@@ -58,8 +55,7 @@ headers. --map changes root, which begins as the order; the result is validated 
 and what fails then is not sent and stays open.
 
 Exit status: 0 if all was looked at, 1 if it failed or was interrupted, 2 for a wrong call.`,
-		Flags: []cli.Flag{
-			brokersFlag,
+		Flags: cluster.Flags(
 			topicFlag,
 			&cli.StringFlag{Name: flagRegistry, Usage: "comma-separated `URLS` of the schema registry", EnvVars: []string{"SCHEMA_REGISTRY_URL"}, DefaultText: "none"},
 			&cli.StringSliceFlag{Name: flagID, Usage: "only the letter with this dlq_id `ID`, or at this place of the DLQ; can be repeated"},
@@ -72,14 +68,18 @@ Exit status: 0 if all was looked at, 1 if it failed or was interrupted, 2 for a 
 			&cli.StringFlag{Name: flagTarget, Usage: "the `TOPIC` to send to; empty: the one that each letter came from", EnvVars: []string{"REDRIVE_TARGET"}},
 			&cli.BoolFlag{Name: flagAllowOther, Usage: "let --target be another topic than the one that a letter came from"},
 			&cli.BoolFlag{Name: flagJSON, Usage: "print one JSON document"},
-		},
+		),
 		Action: action,
 	}
 }
 
 func action(c *cli.Context) error {
+	kafka, err := cluster.Parse(c)
+	if err != nil {
+		return err
+	}
 	o := options{
-		brokers: c.String(flagBrokers), topic: c.String(flagTopic), registry: c.String(flagRegistry),
+		kafka: kafka, topic: c.String(flagTopic), registry: c.String(flagRegistry),
 		ids: c.StringSlice(flagID), where: c.String(flagWhere), mapping: c.String(flagMap),
 		dryRun: c.Bool(flagDryRun), rate: c.Float64(flagRate), limit: c.Int(flagLimit),
 		maxRedrives: c.Int(flagMax), target: c.String(flagTarget), allowOther: c.Bool(flagAllowOther),
@@ -114,15 +114,16 @@ func isTerminal(c *cli.Context) bool {
 
 // options are what the flags say.
 type options struct {
-	brokers, topic, registry string
-	ids                      []string
-	where, mapping           string
-	dryRun                   bool
-	rate                     float64
-	limit, maxRedrives       int
-	target                   string
-	allowOther               bool
-	terminal                 bool // standard error is one, so that progress is shown on it
+	kafka              cluster.Cluster
+	topic, registry    string
+	ids                []string
+	where, mapping     string
+	dryRun             bool
+	rate               float64
+	limit, maxRedrives int
+	target             string
+	allowOther         bool
+	terminal           bool // standard error is one, so that progress is shown on it
 }
 
 // check returns an error that names the first flag that is wrong.

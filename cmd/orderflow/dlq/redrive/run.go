@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"os"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/redpanda-data/benthos/v4/public/service"
@@ -70,14 +69,14 @@ func run(ctx context.Context, o options, progress io.Writer) (*result, error) {
 func (o options) reach(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, reachTimeout)
 	defer cancel()
-	cl, err := kgo.NewClient(kgo.SeedBrokers(strings.Split(o.brokers, ",")...))
+	cl, err := kgo.NewClient(o.kafka.Opts...)
 	if err != nil {
-		return fmt.Errorf("connecting to %s: %w", o.brokers, err)
+		return fmt.Errorf("connecting to %s: %w", o.kafka, err)
 	}
 	defer cl.Close()
 	found, err := kadm.NewClient(cl).ListTopics(ctx, o.topic)
 	if err != nil {
-		return fmt.Errorf("connecting to %s: %w", o.brokers, err)
+		return fmt.Errorf("connecting to %s: %w", o.kafka, err)
 	}
 	if !found.Has(o.topic) {
 		return fmt.Errorf("topic %q does not exist", o.topic)
@@ -89,7 +88,7 @@ func (o options) reach(ctx context.Context) error {
 // the pipeline, so that no quoting can go wrong.
 func (o options) build(watch *dlqredrive.Watch) (*service.Stream, error) {
 	env := service.NewEnvironment()
-	if err := dlqredrive.Register(env, watch); err != nil {
+	if err := dlqredrive.Register(env, watch, o.kafka.Opts...); err != nil {
 		return nil, err
 	}
 	text, err := config.Files.ReadFile(pipeline)
@@ -126,7 +125,7 @@ func (o options) build(watch *dlqredrive.Watch) (*service.Stream, error) {
 // lookup is the environment of the pipeline: what the flags say, and nothing else.
 func (o options) lookup(name string) (string, bool) {
 	value, ok := map[string]string{
-		"KAFKA_BROKERS":       o.brokers,
+		"KAFKA_BROKERS":       o.kafka.String(),
 		"DLQ_TOPIC":           o.topic,
 		"SCHEMA_REGISTRY_URL": o.registry,
 		"REDRIVE_RATE":        strconv.FormatFloat(o.rate, 'f', -1, 64),

@@ -17,6 +17,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/urfave/cli/v2"
 
+	"github.com/orderflow/orderflow/cmd/orderflow/cluster"
 	"github.com/orderflow/orderflow/internal/committed"
 	"github.com/orderflow/orderflow/internal/redrive"
 )
@@ -32,22 +33,25 @@ goes on, or was killed.
   orderflow dlq runs
 
 Exit status: 0, 1 if it could not be read, 2 for a wrong call.`,
-		Flags: []cli.Flag{
-			brokersFlag,
+		Flags: cluster.Flags(
 			topicFlag,
 			&cli.BoolFlag{Name: flagJSON, Usage: "print one JSON document"},
 			&cli.DurationFlag{Name: "timeout", Usage: "how long it may take", Value: time.Minute},
-		},
+		),
 		Action: listRuns,
 	}
 }
 
 func listRuns(c *cli.Context) error {
+	kafka, err := cluster.Parse(c)
+	if err != nil {
+		return err
+	}
 	ctx, cancel := context.WithTimeout(c.Context, c.Duration("timeout"))
 	defer cancel()
-	runs, err := readRuns(ctx, redrive.Topic(c.String(flagTopic)), kgo.SeedBrokers(strings.Split(c.String(flagBrokers), ",")...))
+	runs, err := readRuns(ctx, redrive.Topic(c.String(flagTopic)), kafka.Opts...)
 	if err != nil {
-		return fmt.Errorf("listing runs on %s: %w", c.String(flagBrokers), err)
+		return fmt.Errorf("listing runs on %s: %w", kafka, err)
 	}
 	if c.Bool(flagJSON) {
 		return json.NewEncoder(c.App.Writer).Encode(runs)
