@@ -101,6 +101,7 @@ func (w *world) env(more map[string]string) map[string]string {
 // the test asks for.
 func settings(broker string, more map[string]string) map[string]string {
 	env := map[string]string{
+		"KAFKA_TLS": "false", "KAFKA_TLS_CA": "", "KAFKA_SASL_MECHANISM": "none", "KAFKA_SASL_USER": "", "KAFKA_SASL_PASSWORD": "",
 		"KAFKA_BROKERS": broker, "HTTP_ADDRESS": "127.0.0.1:0", "LOG_LEVEL": "INFO",
 		"ORDERS_TOPIC": "orders", "PROCESSED_TOPIC": "orders-processed", "DLQ_TOPIC": "orders-dlq",
 		"STATE_TOPIC": "orders-state", "CONSUMER_GROUP": "orderflow", "SCHEMA_REGISTRY_URL": "",

@@ -116,6 +116,11 @@ func layOut(dir string) error {
 func (s *session) environment(name string) []string {
 	return []string{
 		"KAFKA_BROKERS=" + s.broker.Address(),
+		"KAFKA_TLS=false",
+		"KAFKA_TLS_CA=",
+		"KAFKA_SASL_MECHANISM=none",
+		"KAFKA_SASL_USER=",
+		"KAFKA_SASL_PASSWORD=",
 		"SCHEMA_REGISTRY_URL=" + s.registry.URL(),
 		"ORDERS_TOPIC=" + names.Orders,
 		"PROCESSED_TOPIC=" + names.Processed,
