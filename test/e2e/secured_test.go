@@ -92,7 +92,7 @@ func TestDeadLettersAreShownAndSentAgainWithAClientCertificate(t *testing.T) {
 	broker := secured.Start(t, tls.RequireAndVerifyClientCert)
 	env := map[string]string{"KAFKA_SASL_PASSWORD": secured.Password}
 	with := func(args ...string) []string {
-		return append(args, "--brokers", broker.Address, "--tls-enabled", "--tls-ca", broker.CA, "--tls-cert", broker.Cert, "--tls-key", broker.Key,
+		return append(args, "--brokers", broker.Address, "--tls-enabled", "--tls-ca", broker.Cert, "--tls-cert", broker.Cert, "--tls-key", broker.Key,
 			"--sasl-mechanism", secured.Mechanism, "--user", secured.User)
 	}
 	succeed(t, env, with("topics", "create")...)

@@ -20,6 +20,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/orderflow/orderflow/test/child"
+	"github.com/orderflow/orderflow/test/secured"
 )
 
 // Env names the variable that turns the tests against Apache Kafka on.
@@ -38,6 +39,9 @@ type Options struct {
 	Brokers    int               // 1 or 3; 0 is 1
 	Properties map[string]string // added to every broker's server.properties
 	Dir        string            // data and logs; empty is t.TempDir()
+	// Secured is a certificate by which every broker also listens for clients that come by TLS and
+	// with a password; nil is none.
+	Secured *secured.Certificate
 }
 
 // Cluster is a number of brokers that are controllers as well. Its methods are called from the
@@ -48,11 +52,13 @@ type Cluster struct {
 	dir     string
 	id      string
 	extra   map[string]string
+	secured *secured.Certificate
 	brokers []*broker
 }
 
 type broker struct {
 	port, controller int
+	secured          int            // a port
 	process          *child.Process // nil when it does not run
 }
 
@@ -64,12 +70,15 @@ func Start(t testing.TB, o Options) *Cluster {
 	if o.Dir == "" {
 		o.Dir = t.TempDir()
 	}
-	c := &Cluster{t: t, jars: libs(t), dir: o.Dir, id: clusterID(), extra: o.Properties}
-	ports := freePorts(t, 2*o.Brokers)
+	c := &Cluster{t: t, jars: libs(t), dir: o.Dir, id: clusterID(), extra: o.Properties, secured: o.Secured}
+	ports := freePorts(t, 3*o.Brokers)
 	for i := range o.Brokers {
-		c.brokers = append(c.brokers, &broker{port: ports[2*i], controller: ports[2*i+1]})
+		c.brokers = append(c.brokers, &broker{port: ports[3*i], controller: ports[3*i+1], secured: ports[3*i+2]})
 	}
 
+	if o.Secured != nil {
+		c.writeKeystore(*o.Secured)
+	}
 	begun := time.Now()
 	var formatted sync.WaitGroup
 	errs := make([]error, o.Brokers)

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/orderflow/orderflow/test/secured"
 )
 
 func (c *Cluster) propertiesFile(i int) string {
@@ -49,12 +51,43 @@ func (c *Cluster) properties(i int) string {
 		"share.coordinator.state.topic.replication.factor": replicas,
 		"share.coordinator.state.topic.min.isr":            inSync,
 	}
+	if c.secured != nil {
+		c.secure(p, b)
+	}
 	maps.Copy(p, c.extra)
 	var text strings.Builder
 	for _, name := range slices.Sorted(maps.Keys(p)) {
 		fmt.Fprintf(&text, "%s=%s\n", name, p[name])
 	}
 	return text.String()
+}
+
+// secure adds a listener for TLS and SASL. Its users are made once the broker runs.
+func (c *Cluster) secure(p map[string]string, b *broker) {
+	for _, name := range []string{"listeners", "advertised.listeners"} {
+		p[name] += ",SECURED://" + address(b.secured)
+	}
+	p["listener.security.protocol.map"] += ",SECURED:SASL_SSL"
+	p["sasl.enabled.mechanisms"] = secured.Mechanism
+	p["listener.name.secured."+strings.ToLower(secured.Mechanism)+".sasl.jaas.config"] = "org.apache.kafka.common.security.scram.ScramLoginModule required;"
+	p["ssl.keystore.type"] = "PEM"
+	p["ssl.keystore.location"] = filepath.Join(c.dir, "keystore.pem")
+}
+
+// writeKeystore writes the key and the certificate as Kafka reads them, in one file.
+func (c *Cluster) writeKeystore(from secured.Certificate) {
+	c.t.Helper()
+	var content []byte
+	for _, path := range []string{from.Key, from.Cert} {
+		part, err := os.ReadFile(path)
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		content = append(content, part...)
+	}
+	if err := os.WriteFile(filepath.Join(c.dir, "keystore.pem"), content, 0o600); err != nil {
+		c.t.Fatal(err)
+	}
 }
 
 // Java returns the path of a tool of the JDK: java, javac.

@@ -3,18 +3,8 @@
 package secured
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"encoding/pem"
-	"math/big"
-	"net"
-	"os"
-	"path/filepath"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -37,20 +27,16 @@ const (
 // Broker is a running broker.
 type Broker struct {
 	Address string
-	// CA is a file with the certificate to trust. The broker takes Cert and Key for those of a
-	// client.
-	CA, Cert, Key string
+	// Certificate is that of the broker. It takes the same one from its clients.
+	Certificate
 
 	cluster *kfake.Cluster
-	roots   *x509.CertPool
-	pair    tls.Certificate
 }
 
 // Start starts a broker. It may want a certificate of its clients too.
 func Start(t testing.TB, clientAuth tls.ClientAuthType) *Broker {
 	t.Helper()
-	b := &Broker{}
-	b.certify(t)
+	b := &Broker{Certificate: Certify(t)}
 	// For the limit see internal/devbroker.
 	versions := kversion.Tip()
 	versions.SetMaxKeyVersion(kmsg.Produce.Int16(), 12)
@@ -68,39 +54,13 @@ func Start(t testing.TB, clientAuth tls.ClientAuthType) *Broker {
 	return b
 }
 
-// certify makes a certificate that signs itself, and that serves both sides.
-func (b *Broker) certify(t testing.TB) {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	require.NoError(t, err)
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true,
-		KeyUsage:    x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	require.NoError(t, err)
-	private, err := x509.MarshalPKCS8PrivateKey(key)
-	require.NoError(t, err)
-	write := func(name, kind string, content []byte) string {
-		path := filepath.Join(t.TempDir(), name)
-		require.NoError(t, os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: content}), 0o600))
-		return path
-	}
-	b.Cert = write("broker.pem", "CERTIFICATE", der)
-	b.CA = b.Cert
-	b.Key = write("broker.key", "PRIVATE KEY", private)
-	b.pair, err = tls.LoadX509KeyPair(b.Cert, b.Key)
-	require.NoError(t, err)
-	b.roots = x509.NewCertPool()
-	b.roots.AddCert(b.pair.Leaf)
-}
-
 // Env is the environment by which pipelines and commands reach the broker.
-func (b *Broker) Env() map[string]string {
+func (b *Broker) Env() map[string]string { return Env(b.Address, b.Certificate) }
+
+// Env is the environment by which pipelines and commands reach a broker with this certificate.
+func Env(address string, c Certificate) map[string]string {
 	return map[string]string{
-		"KAFKA_BROKERS": b.Address, "KAFKA_TLS": "true", "KAFKA_TLS_CA": b.CA,
+		"KAFKA_BROKERS": address, "KAFKA_TLS": "true", "KAFKA_TLS_CA": c.Cert,
 		"KAFKA_SASL_MECHANISM": Mechanism, "KAFKA_SASL_USER": User, "KAFKA_SASL_PASSWORD": Password,
 	}
 }

@@ -53,7 +53,7 @@ func TestASecuredBrokerIsReached(t *testing.T) {
 	b := secured.Start(t, tls.RequireAndVerifyClientCert)
 	t.Run("by flags", func(t *testing.T) {
 		unset(t)
-		parsed, err := call(t, "-b", " "+b.Address+" ,", "--tls-enabled", "--tls-ca", b.CA, "--tls-cert", b.Cert, "--tls-key", b.Key,
+		parsed, err := call(t, "-b", " "+b.Address+" ,", "--tls-enabled", "--tls-ca", b.Cert, "--tls-cert", b.Cert, "--tls-key", b.Key,
 			"--sasl-mechanism", secured.Mechanism, "--user", secured.User, "--password", secured.Password)
 		require.NoError(t, err)
 		require.Equal(t, []string{b.Address}, parsed.Brokers)
@@ -104,7 +104,7 @@ func TestAWrongCallIsNamedBeforeAnythingIsConnectedTo(t *testing.T) {
 		"a certificate without a key":       {[]string{"--tls-enabled", "--tls-cert", b.Cert}, nil, `flag --tls-cert: "` + b.Cert + `", needs --tls-key`},
 		"a key without a certificate":       {[]string{"--tls-enabled", "--tls-key", b.Key}, nil, `flag --tls-key: "` + b.Key + `", needs --tls-cert`},
 		"a certificate that is none":        {[]string{"--tls-enabled", "--tls-cert", empty, "--tls-key", b.Key}, nil, `flags --tls-cert "` + empty + `" and --tls-key "` + b.Key + `": tls: `},
-		"a CA file without TLS":             {[]string{"--tls-ca", b.CA}, nil, `flag --tls-ca: "` + b.CA + `", needs --tls-enabled (or KAFKA_TLS=true)`},
+		"a CA file without TLS":             {[]string{"--tls-ca", b.Cert}, nil, `flag --tls-ca: "` + b.Cert + `", needs --tls-enabled (or KAFKA_TLS=true)`},
 		"a certificate without TLS":         {[]string{"--tls-cert", b.Cert}, nil, `flag --tls-cert: "` + b.Cert + `", needs --tls-enabled`},
 		"a variable that is not true/false": {nil, map[string]string{"KAFKA_TLS": "maybe"}, `could not parse "maybe" as bool value from environment variable "KAFKA_TLS" for flag tls-enabled`},
 	}
@@ -126,7 +126,7 @@ func TestAWrongCallIsNamedBeforeAnythingIsConnectedTo(t *testing.T) {
 func TestWhatARefusalIs(t *testing.T) {
 	b := secured.Start(t, tls.NoClientCert)
 	sasl := []string{"--sasl-mechanism", secured.Mechanism, "--user", secured.User, "--password"}
-	trusted := []string{"--tls-enabled", "--tls-ca", b.CA}
+	trusted := []string{"--tls-enabled", "--tls-ca", b.Cert}
 	ping := func(address string, args ...[]string) error {
 		all := []string{"--brokers", address}
 		for _, a := range args {
