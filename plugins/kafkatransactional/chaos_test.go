@@ -20,7 +20,7 @@ import (
 
 // kill takes an instance off the network for ever.
 func (w *world) kill(r *running) {
-	r.net.set(true)
+	r.link.Cut()
 	w.stop(r)
 }
 
@@ -71,11 +71,11 @@ func chaos(t *testing.T, seed uint64) {
 				w.start(2, fields)
 			case what == 3:
 				r := w.live[rnd.IntN(len(w.live))]
-				r.net.set(true)
+				r.link.Cut()
 				frozen := time.Duration(rnd.IntN(25000)) * time.Millisecond
 				go func() {
 					time.Sleep(frozen)
-					r.net.set(false)
+					r.link.Mend()
 				}()
 			}
 		}

@@ -116,7 +116,7 @@ func TestLaterOrdersOfAKeyWaitUntilItsDeadOneWasMended(t *testing.T) {
 			return other
 		}},
 		{"across a crash", func(w *world, r *running) *running {
-			r.net.set(true)
+			r.link.Cut()
 			other := w.hold(holdKey)
 			w.stop(r)
 			return other

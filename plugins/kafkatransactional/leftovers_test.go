@@ -33,7 +33,7 @@ func leftOpen(t *testing.T, denied int) {
 	time.Sleep(3 * time.Second)
 	w.produce(60, 60)
 	time.Sleep(time.Second) // its transaction is open
-	first.net.set(true)
+	first.link.Cut()
 	asked := w.deny(denied)
 	second := w.start(0, "")
 	time.Sleep(settle) // the session of the first ends after 6 s, its transaction would after 10 min

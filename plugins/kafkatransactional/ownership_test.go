@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"net"
 	"slices"
 	"sync/atomic"
 	"testing"
@@ -23,10 +22,9 @@ import (
 
 // input makes an input that owns all partitions, and whose loop only runs when the test reads.
 func (w *world) input() *input {
-	n := &network{stack: w.net, conns: map[net.Conn]struct{}{}}
 	conf, err := inputSpec().ParseYAML(fmt.Sprintf("seed_brokers: [%q]\ntopics: [orders]\nconsumer_group: g\nstate_topic: state\n", w.cluster.ListenAddrs()[0]), nil)
 	require.NoError(w.t, err)
-	in, err := newInput(conf, service.MockResources(), []kgo.Opt{kgo.Dialer(n.dial)})
+	in, err := newInput(conf, service.MockResources(), []kgo.Opt{kgo.Dialer(w.net.DialContext)})
 	require.NoError(w.t, err)
 	require.NoError(w.t, in.Connect(w.t.Context()))
 	time.Sleep(time.Second)
@@ -225,9 +223,9 @@ func TestAnInstanceWhoseSessionEndsInATransactionGoesOn(t *testing.T) {
 		time.Sleep(5 * time.Second)
 		w.produce(90, 90)
 		time.Sleep(300 * time.Millisecond) // a transaction is open
-		r.net.set(true)
+		r.link.Cut()
 		time.Sleep(16 * time.Second)
-		r.net.set(false)
+		r.link.Mend()
 		time.Sleep(settle)
 		w.produce(180, 90)
 		time.Sleep(settle)

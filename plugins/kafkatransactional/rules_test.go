@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"net"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -235,10 +234,9 @@ func TestAStartThatCannotWorkSaysWhy(t *testing.T) {
 				if c.prepare != nil {
 					require.NoError(t, c.prepare(kadm.NewClient(w.cl)))
 				}
-				n := &network{stack: w.net, conns: map[net.Conn]struct{}{}}
 				conf, err := inputSpec().ParseYAML(fmt.Sprintf("seed_brokers: [%q]\ntopics: [orders]\nconsumer_group: g\nstate_topic: other\n", w.cluster.ListenAddrs()[0]), service.NewEnvironment())
 				require.NoError(t, err)
-				in, err := newInput(conf, service.MockResources(), []kgo.Opt{kgo.Dialer(n.dial)})
+				in, err := newInput(conf, service.MockResources(), []kgo.Opt{kgo.Dialer(w.net.DialContext)})
 				require.NoError(t, err)
 				require.EqualError(t, in.Connect(t.Context()), c.want)
 			})
@@ -294,10 +292,9 @@ func TestABatchThatTheHostDropsAtAStopIsHandedOutAgain(t *testing.T) {
 		w := newWorld(t)
 		defer w.close()
 		w.produce(0, 90)
-		n := &network{stack: w.net, conns: map[net.Conn]struct{}{}}
 		conf, err := inputSpec().ParseYAML(fmt.Sprintf("seed_brokers: [%q]\ntopics: [orders]\nconsumer_group: g\nstate_topic: state\n", w.cluster.ListenAddrs()[0]), nil)
 		require.NoError(t, err)
-		in, err := newInput(conf, service.MockResources(), []kgo.Opt{kgo.Dialer(n.dial)})
+		in, err := newInput(conf, service.MockResources(), []kgo.Opt{kgo.Dialer(w.net.DialContext)})
 		require.NoError(t, err)
 		require.NoError(t, in.Connect(t.Context()))
 		msgs, _, err := in.ReadBatch(t.Context())

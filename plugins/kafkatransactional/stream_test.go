@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
-	"net"
 	"os"
 	"slices"
 	"strings"
@@ -21,6 +20,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/orderflow/orderflow/test/link"
 )
 
 const partitions = 3
@@ -60,44 +61,10 @@ func newWorldOf(t *testing.T, brokers int) *world {
 	return w
 }
 
-// network is an instance's way to the broker, which can be cut: what a frozen process or a
-// broken link looks like to everybody else.
-type network struct {
-	stack *kfake.VirtualNetwork
-	mu    sync.Mutex
-	cut   bool
-	conns map[net.Conn]struct{}
-}
-
-func (n *network) dial(ctx context.Context, proto, addr string) (net.Conn, error) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if n.cut {
-		return nil, errors.New("network is cut")
-	}
-	conn, err := n.stack.DialContext(ctx, proto, addr)
-	if err == nil {
-		n.conns[conn] = struct{}{}
-	}
-	return conn, err
-}
-
-func (n *network) set(cut bool) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.cut = cut
-	if cut {
-		for conn := range n.conns {
-			conn.Close()
-		}
-		clear(n.conns)
-	}
-}
-
 // environment makes the plugins of one instance.
-func (w *world) environment(n *network) *service.Environment {
+func (w *world) environment(n *link.Link) *service.Environment {
 	env := service.NewEnvironment()
-	require.NoError(w.t, Register(env, kgo.Dialer(n.dial)))
+	require.NoError(w.t, Register(env, kgo.Dialer(n.Dial)))
 	require.NoError(w.t, env.RegisterMetricsExporter("gauges", service.NewConfigSpec(), func(*service.ParsedConfig, *service.Logger) (service.MetricsExporter, error) {
 		return &w.gauges, nil
 	}))
@@ -198,7 +165,7 @@ output:
 
 type running struct {
 	id     string
-	net    *network
+	link   *link.Link
 	stream *service.Stream
 	done   chan error
 }
@@ -213,14 +180,14 @@ func (w *world) start(failures int, fields string) *running {
 func (w *world) run(yaml func(id string) string) *running {
 	w.started++
 	id := fmt.Sprintf("instance-%d", w.started)
-	n := &network{stack: w.net, conns: map[net.Conn]struct{}{}}
+	n := link.New(w.net)
 	b := w.environment(n).NewStreamBuilder()
 	b.SetLogger(slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: logLevel()})))
 	require.NoError(w.t, b.SetYAML(yaml(id)))
 	require.NoError(w.t, b.SetMetricsYAML("gauges: {}"))
 	s, err := b.Build()
 	require.NoError(w.t, err)
-	r := &running{id: id, net: n, stream: s, done: make(chan error, 1)}
+	r := &running{id: id, link: n, stream: s, done: make(chan error, 1)}
 	go func() { r.done <- s.Run(context.Background()) }()
 	w.live = append(w.live, r)
 	return r
