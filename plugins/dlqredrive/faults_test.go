@@ -5,6 +5,8 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"net"
+	"strconv"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -46,9 +48,9 @@ func TestALinkThatBreaksLosesAndRepeatsNothing(t *testing.T) {
 				r := w.start(fmt.Sprintf("batch_size: %d", 1+rnd.IntN(100)), "rate: 100\n        where: this.price < -50", "")
 				for range 1 + rnd.IntN(6) {
 					time.Sleep(time.Duration(rnd.IntN(800)) * time.Millisecond) // virtual
-					r.cut(true)
+					r.link.Cut()
 					time.Sleep(time.Duration(rnd.IntN(3000)) * time.Millisecond)
-					r.cut(false)
+					r.link.Mend()
 				}
 				require.NoError(t, <-r.done)
 				require.NoError(t, r.watch.Err())
@@ -64,9 +66,9 @@ func TestALongOutageIsWaitedFor(t *testing.T) {
 		w.letters(100)
 		r := w.start("", "rate: 20", "")
 		time.Sleep(2 * time.Second) // virtual
-		r.cut(true)
+		r.link.Cut()
 		time.Sleep(5 * time.Minute) // the broker has given up the transaction
-		r.cut(false)
+		r.link.Mend()
 		require.NoError(t, <-r.done)
 		require.NoError(t, r.watch.Err())
 		w.once(100, r.watch.Report().Counts)
@@ -78,13 +80,13 @@ func TestAStopDuringAnOutageIsShort(t *testing.T) {
 		w.letters(100)
 		r := w.start("", "rate: 20", "")
 		time.Sleep(2 * time.Second) // virtual
-		r.cut(true)
+		r.link.Cut()
 		time.Sleep(time.Second)
 		begun := time.Now()
 		_ = r.stream.StopWithin(30 * time.Second)
 		<-r.done
 		require.Less(t, time.Since(begun), 15*time.Second)
-		r.cut(false)
+		r.link.Mend()
 		w.run("", "", "")
 		w.once(100, redrive.Counts{Sent: 100})
 	})
@@ -116,6 +118,47 @@ func TestACommitWhoseAnswerIsLostIsAskedFor(t *testing.T) {
 				got := w.run("batch_size: 10", "", "")
 				w.once(100, got.Counts)
 				require.EqualValues(t, 100, got.Matched)
+			})
+		})
+	}
+}
+
+func TestTheFirstRedriveWaitsUntilItsTopicsAreSeen(t *testing.T) {
+	for name, behind := range map[string]time.Duration{
+		"the client remembers that they were missing": 0,
+		"a broker has not heard of them yet":          2 * time.Second,
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, w *world) {
+				w.letters(10)
+				var made time.Time
+				w.cluster.ControlKey(int16(kmsg.CreateTopics), func(kmsg.Request) (kmsg.Response, error, bool) {
+					w.cluster.KeepControl()
+					made = time.Now()
+					return nil, nil, false
+				})
+				w.cluster.ControlKey(int16(kmsg.Metadata), func(kreq kmsg.Request) (kmsg.Response, error, bool) {
+					w.cluster.KeepControl()
+					req := kreq.(*kmsg.MetadataRequest)
+					if time.Since(made) >= behind || len(req.Topics) != 1 {
+						return nil, nil, false
+					}
+					resp := req.ResponseKind().(*kmsg.MetadataResponse)
+					host, port, _ := net.SplitHostPort(w.cluster.ListenAddrs()[0])
+					n, _ := strconv.Atoi(port)
+					resp.Brokers = append(resp.Brokers, kmsg.MetadataResponseBroker{NodeID: 0, Host: host, Port: int32(n)})
+					topic := kmsg.NewMetadataResponseTopic()
+					topic.Topic, topic.ErrorCode = req.Topics[0].Topic, kerr.UnknownTopicOrPartition.Code
+					resp.Topics = append(resp.Topics, topic)
+					return resp, nil, true
+				})
+				begun := time.Now()
+				r := w.start("", "", "")
+				require.NoError(t, <-r.done)
+				require.NoError(t, r.watch.Err())
+				require.Empty(t, r.log.complaints())
+				w.once(10, r.watch.Report().Counts)
+				require.GreaterOrEqual(t, time.Since(begun), behind)
 			})
 		})
 	}

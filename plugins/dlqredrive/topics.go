@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"sync"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -44,23 +46,44 @@ func (t *topics) create(ctx context.Context, letters, parking string) error {
 	partitions := int32(len(found[letters].Partitions))
 	compact := "compact"
 	parked := map[string]*string{}
-	if configs, err := t.adm.DescribeTopicConfigs(ctx, letters); err == nil {
-		if rc, err := configs.On(letters, nil); err == nil {
-			for _, c := range rc.Configs {
-				for _, name := range kept {
-					if c.Key == name && c.Value != nil {
-						parked[name] = c.Value
-					}
-				}
-			}
+	for name, value := range t.configs(ctx, letters) {
+		if slices.Contains(kept, name) {
+			parked[name] = value
 		}
 	}
+	var made []string
 	for name, configs := range map[string]map[string]*string{redrives: {"cleanup.policy": &compact}, parking: parked} {
 		if found.Has(name) {
 			continue
 		}
 		if _, err := t.adm.CreateTopic(ctx, partitions, -1, configs, name); err != nil && !errors.Is(err, kerr.TopicAlreadyExists) {
 			return fmt.Errorf("creating topic %s: %w", name, err)
+		}
+		made = append(made, name)
+	}
+	return t.await(ctx, made)
+}
+
+// lookAgain is the time between two looks for a topic that was just made.
+const lookAgain = 100 * time.Millisecond
+
+// await returns once topics that were made are seen. Until then a broker that has not heard of them
+// calls them missing, and so does our own client, which remembers what it was told before.
+func (t *topics) await(ctx context.Context, made []string) error {
+	for _, topic := range made {
+		for {
+			found, err := t.adm.ListTopics(ctx, topic)
+			if err != nil {
+				return fmt.Errorf("looking for new topic %s: %w", topic, err)
+			}
+			if d, ok := found[topic]; ok && d.Err == nil {
+				break
+			}
+			select {
+			case <-ctx.Done():
+				return fmt.Errorf("waiting for new topic %s: %w", topic, ctx.Err())
+			case <-time.After(lookAgain):
+			}
 		}
 	}
 	return nil
@@ -85,19 +108,32 @@ func (t *topics) exists(ctx context.Context, topic string) (bool, error) {
 		return false, nil
 	}
 	limit := int32(defaultMaxBytes)
-	if configs, err := t.adm.DescribeTopicConfigs(ctx, topic); err == nil {
-		if rc, err := configs.On(topic, nil); err == nil {
-			for _, c := range rc.Configs {
-				if n, err := strconv.ParseInt(c.MaybeValue(), 10, 32); c.Key == "max.message.bytes" && err == nil {
-					limit = int32(n)
-				}
-			}
+	if value := t.configs(ctx, topic)["max.message.bytes"]; value != nil {
+		if n, err := strconv.ParseInt(*value, 10, 32); err == nil {
+			limit = int32(n)
 		}
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.maxBytes[topic] = limit
 	return true, nil
+}
+
+// configs are those of a topic that have a value, none where they may not be read.
+func (t *topics) configs(ctx context.Context, topic string) map[string]*string {
+	found, err := t.adm.DescribeTopicConfigs(ctx, topic)
+	if err != nil {
+		return nil
+	}
+	values := map[string]*string{}
+	for _, rc := range found {
+		for _, c := range rc.Configs {
+			if c.Value != nil {
+				values[c.Key] = c.Value
+			}
+		}
+	}
+	return values
 }
 
 // batchBytes bounds what goes into one batch, by topic.

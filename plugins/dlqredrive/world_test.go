@@ -1,13 +1,13 @@
 package dlqredrive
 
 import (
+	"bytes"
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -22,6 +22,7 @@ import (
 
 	"github.com/orderflow/orderflow/internal/committed"
 	"github.com/orderflow/orderflow/internal/redrive"
+	"github.com/orderflow/orderflow/test/link"
 )
 
 // world is a broker with a dead-letter topic, in virtual time.
@@ -111,40 +112,32 @@ type running struct {
 	watch  *Watch
 	stream *service.Stream
 	done   chan error
-	cut    func(bool)
+	link   *link.Link
+	log    *journal
 }
 
-// link is a redrive's way to the broker, which can be cut.
-type link struct {
-	stack *kfake.VirtualNetwork
-	mu    sync.Mutex
-	cut   bool
-	conns map[net.Conn]struct{}
+// journal keeps the lines of the log that tell of errors. With -v all are shown.
+type journal struct {
+	mu     sync.Mutex
+	errors []string
 }
 
-func (l *link) dial(ctx context.Context, proto, addr string) (net.Conn, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.cut {
-		return nil, errors.New("link is cut")
+func (j *journal) Write(line []byte) (int, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if bytes.Contains(line, []byte("level=ERROR")) {
+		j.errors = append(j.errors, string(line))
 	}
-	conn, err := l.stack.DialContext(ctx, proto, addr)
-	if err == nil {
-		l.conns[conn] = struct{}{}
+	if testing.Verbose() {
+		os.Stderr.Write(line)
 	}
-	return conn, err
+	return len(line), nil
 }
 
-func (l *link) set(cut bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.cut = cut
-	if cut {
-		for conn := range l.conns {
-			conn.Close()
-		}
-		clear(l.conns)
-	}
+func (j *journal) complaints() []string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return slices.Clone(j.errors)
 }
 
 // start runs a redrive with the given fields of input, processor and output.
@@ -152,14 +145,11 @@ func (w *world) start(in, proc, out string) *running {
 	w.t.Helper()
 	watch := &Watch{}
 	env := service.NewEnvironment()
-	link := &link{stack: w.net, conns: map[net.Conn]struct{}{}}
-	require.NoError(w.t, Register(env, watch, kgo.Dialer(link.dial)))
+	way := link.New(w.net)
+	require.NoError(w.t, Register(env, watch, kgo.Dialer(way.Dial)))
 	b := env.NewStreamBuilder()
-	level := slog.LevelError + 4
-	if testing.Verbose() {
-		level = slog.LevelInfo
-	}
-	b.SetLogger(slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level})))
+	log := &journal{}
+	b.SetLogger(slog.New(slog.NewTextHandler(log, nil)))
 	require.NoError(w.t, b.SetYAML(fmt.Sprintf(`
 http: {enabled: false}
 input:
@@ -179,7 +169,7 @@ output:
 `, strings.Join(w.cluster.ListenAddrs(), ","), in, proc, cmp.Or(out, "max_redrives: 3"))))
 	s, err := b.Build()
 	require.NoError(w.t, err)
-	r := &running{watch: watch, stream: s, done: make(chan error, 1), cut: link.set}
+	r := &running{watch: watch, stream: s, done: make(chan error, 1), link: way, log: log}
 	go func() { r.done <- s.Run(context.Background()) }()
 	return r
 }
