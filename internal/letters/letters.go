@@ -145,17 +145,24 @@ func TopicID(ctx context.Context, adm *kadm.Client, topic string) (string, error
 // marks returns the marks of the letters of the topic that has this id, by the keys of their
 // records.
 func (t Topic) marks(ctx context.Context, adm *kadm.Client, id string) (map[string]redrive.Mark, error) {
-	marks := map[string]redrive.Mark{}
-	topic := redrive.Topic(t.Name)
-	ranges, err := committed.Stable(ctx, adm, topic)
+	ranges, err := committed.Stable(ctx, adm, redrive.Topic(t.Name))
 	if errors.Is(err, kerr.UnknownTopicOrPartition) {
-		return marks, nil // nothing was ever redriven
+		return nil, nil // nothing was ever redriven
 	}
 	if err != nil {
 		return nil, err
 	}
-	_, err = committed.Read(ctx, t.Opts, topic, ranges, func(r *kgo.Record) error {
-		if r.Value == nil {
+	return Marks(ctx, t.Opts, t.Name, id, ranges, func(m redrive.Mark) redrive.Mark { return m })
+}
+
+// Marks reads these ranges of the redrive topic of a dead-letter topic. It returns, by the keys of
+// their records, what keep makes of the marks of letters that are open no more. They are those of
+// the dead-letter topic that has this id. An error is also a mark that cannot be read: its letter
+// must not be taken for open.
+func Marks[V any](ctx context.Context, opts []kgo.Opt, topic, id string, ranges map[int32]committed.Range, keep func(redrive.Mark) V) (map[string]V, error) {
+	marks := map[string]V{}
+	_, err := committed.Read(ctx, opts, redrive.Topic(topic), ranges, func(r *kgo.Record) error {
+		if r.Value == nil { // somebody has opened the letter again
 			delete(marks, string(r.Key))
 			return nil
 		}
@@ -164,7 +171,7 @@ func (t Topic) marks(ctx context.Context, adm *kadm.Client, id string) (map[stri
 			return fmt.Errorf("reading %s/%d/%d: %w", r.Topic, r.Partition, r.Offset, err)
 		}
 		if ok && m.Concerns(id) {
-			marks[string(r.Key)] = m
+			marks[string(r.Key)] = keep(m)
 		}
 		return nil
 	})

@@ -45,7 +45,7 @@ type client struct {
 // and then reads which letters are marked. A dry run does neither fence nor write. The id is that
 // of the topic whose letters the run reads, or empty if it has not begun to read.
 func connect(ctx context.Context, conf *config, h *hub, id string) (*client, error) {
-	c := &client{marks: map[string]struct{}{}, id: id, halted: h.halted}
+	c := &client{id: id, halted: h.halted}
 	var err error
 	if c.admin, err = kgo.NewClient(conf.opts...); err != nil {
 		return nil, err
@@ -71,17 +71,32 @@ func (c *client) prepare(ctx context.Context, conf *config, parking string) erro
 			return err
 		}
 	}
-	redrives := redrive.Topic(conf.topic)
-	if conf.dryRun {
-		ranges, err := committed.Stable(ctx, c.adm, redrives)
-		if errors.Is(err, kerr.UnknownTopicOrPartition) {
-			return nil // nothing was ever redriven
+	list := committed.Stable
+	if !conf.dryRun {
+		if err := c.topics.create(reach, conf.topic, parking); err != nil {
+			return err
 		}
-		return c.readMarks(ctx, conf, redrives, ranges, err)
+		if err := c.takeOver(ctx, conf); err != nil {
+			return err
+		}
+		list = committed.All
 	}
-	if err := c.topics.create(reach, conf.topic, parking); err != nil {
-		return err
+	ranges, err := list(ctx, c.adm, redrive.Topic(conf.topic))
+	if conf.dryRun && errors.Is(err, kerr.UnknownTopicOrPartition) {
+		return nil // nothing was ever redriven
 	}
+	if err == nil {
+		c.marks, err = letters.Marks(ctx, conf.opts, conf.topic, c.id, ranges, func(redrive.Mark) struct{} { return struct{}{} })
+	}
+	if err != nil {
+		return fmt.Errorf("reading marks: %w", err)
+	}
+	return nil
+}
+
+// takeOver makes the producer and ends the transaction that a dead run has left open, so that its
+// marks can be read.
+func (c *client) takeOver(ctx context.Context, conf *config) error {
 	var err error
 	if c.cl, err = kgo.NewClient(append(conf.opts[:len(conf.opts):len(conf.opts)],
 		kgo.TransactionalID(transactionalID(conf.topic)),
@@ -91,38 +106,17 @@ func (c *client) prepare(ctx context.Context, conf *config, parking string) erro
 	)...); err != nil {
 		return err
 	}
-	// The marks of a transaction that a dead run has left open can be read once it is ended.
 	end, cancel := context.WithTimeout(ctx, endTimeout)
 	defer cancel()
 	if _, _, err := c.cl.ProducerID(end); err != nil {
 		return fmt.Errorf("initialising transactional id %q: %w", transactionalID(conf.topic), err)
 	}
-	ranges, err := committed.All(ctx, c.adm, redrives)
-	return c.readMarks(ctx, conf, redrives, ranges, err)
+	return nil
 }
 
 // transactionalID is the same for each redrive of a dead-letter topic, so that a second one
 // fences the first.
 func transactionalID(letters string) string { return "orderflow-redrive-" + letters }
-
-func (c *client) readMarks(ctx context.Context, conf *config, topic string, ranges map[int32]committed.Range, err error) error {
-	if err == nil {
-		_, err = committed.Read(ctx, conf.opts, topic, ranges, func(rec *kgo.Record) error {
-			_, m, ok, err := redrive.ParseMark(rec.Key, rec.Value)
-			switch {
-			case ok && m.Concerns(c.id):
-				c.marks[string(rec.Key)] = struct{}{}
-			case rec.Value == nil: // somebody has opened the letter again
-				delete(c.marks, string(rec.Key))
-			}
-			return err
-		})
-	}
-	if err != nil {
-		return fmt.Errorf("reading marks: %w", err)
-	}
-	return nil
-}
 
 // marked tells whether a letter is open no more.
 func (c *client) marked(l *letter) bool {

@@ -102,8 +102,8 @@ var product = map[string]mutant{
 		"TestMarksOfAFormerTopicCountNoMore",
 	},
 	"redrives by the marks of a topic that was deleted": {
-		"plugins/dlqredrive/client.go", "case ok && m.Concerns(c.id):",
-		"case ok && m.Concerns(m.TopicID):",
+		"plugins/dlqredrive/client.go", "letters.Marks(ctx, conf.opts, conf.topic, c.id,",
+		"letters.Marks(ctx, conf.opts, conf.topic, \"\",",
 		"TestMarksOfAFormerTopicCountNoMore",
 	},
 
