@@ -1,13 +1,13 @@
 package letters
 
 import (
-	"errors"
 	"fmt"
 
 	"github.com/redpanda-data/benthos/v4/public/bloblang"
 	"github.com/redpanda-data/benthos/v4/public/service"
 
 	"github.com/orderflow/orderflow/internal/deadletter"
+	"github.com/orderflow/orderflow/internal/query"
 )
 
 // Message is the letter as a mapping sees it: `this` is the decoded order, null where it cannot be
@@ -49,24 +49,9 @@ func ParseFilter(text string) (*Filter, error) {
 // Matches tells whether the query is true of a letter. A query that fails, or gives no boolean,
 // is an error: the caller decides on it, and had better not take it for a yes.
 func (f *Filter) Matches(l *Letter) (bool, error) {
-	// In BloblangQueryValue, which would be simpler, there is no `this`.
-	answer, err := l.Message().BloblangQuery(f.query)
+	yes, err := query.Bool(l.Message(), f.query)
 	if err != nil {
 		return false, fmt.Errorf("asking of %s: %w", l.Place, err)
 	}
-	if answer == nil {
-		return false, fmt.Errorf("asking of %s: %w", l.Place, errors.New("the query deletes, expected a boolean"))
-	}
-	if answer.HasStructured() { // the text "true" is bytes
-		if v, err := answer.AsStructured(); err == nil {
-			if yes, ok := v.(bool); ok {
-				return yes, nil
-			}
-		}
-	}
-	text, err := answer.AsBytes()
-	if err != nil {
-		return false, fmt.Errorf("asking of %s: expected a boolean: %w", l.Place, err)
-	}
-	return false, fmt.Errorf("asking of %s: got %.100q, expected a boolean", l.Place, text)
+	return yes, nil
 }

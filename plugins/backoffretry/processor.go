@@ -14,7 +14,6 @@ package backoffretry
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"slices"
 	"sync"
@@ -25,6 +24,7 @@ import (
 
 	"github.com/orderflow/orderflow/internal/children"
 	"github.com/orderflow/orderflow/internal/failure"
+	"github.com/orderflow/orderflow/internal/query"
 	"github.com/orderflow/orderflow/internal/session"
 	"github.com/orderflow/orderflow/internal/summary"
 )
@@ -183,7 +183,7 @@ func (p *processor) classified(failed *children.Failure) error {
 	if _, ok := errors.AsType[*failure.Error](failed.Err); ok {
 		return failed.Err
 	}
-	retry, err := ask(failed.Message, p.retryIf)
+	retry, err := query.Bool(failed.Message, p.retryIf)
 	switch {
 	case err == nil && retry:
 		return failed.Err
@@ -195,29 +195,6 @@ func (p *processor) classified(failed *children.Failure) error {
 		p.log.Warnf("Deciding on a retry by %s: %v. The message is retried. This is logged once and counted in orderflow_backoff_retry_check_errors_total.", fieldRetryIf, err)
 	})
 	return failed.Err
-}
-
-// ask runs a query that has to give a boolean. (BloblangQueryValue would be simpler, but in it
-// there is no `this`.)
-func ask(msg *service.Message, query *bloblang.Executor) (bool, error) {
-	answer, err := msg.BloblangQuery(query)
-	if err != nil {
-		return false, err
-	}
-	if answer == nil {
-		return false, errors.New("want a boolean, got a deletion")
-	}
-	if answer.HasStructured() { // the text "true" is bytes
-		v, err := answer.AsStructured()
-		if b, ok := v.(bool); ok && err == nil {
-			return b, nil
-		}
-	}
-	text, err := answer.AsBytes()
-	if err != nil {
-		return false, err
-	}
-	return false, fmt.Errorf("want a boolean, got %.100q", text)
 }
 
 // wait lets time pass until the next attempt is due. Here, and only here, it is decided how a

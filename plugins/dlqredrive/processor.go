@@ -15,6 +15,7 @@ import (
 	"github.com/orderflow/orderflow/internal/children"
 	"github.com/orderflow/orderflow/internal/connection"
 	"github.com/orderflow/orderflow/internal/failure"
+	"github.com/orderflow/orderflow/internal/query"
 )
 
 // processor chooses letters and mends their orders. It works on single messages, so that it may
@@ -105,7 +106,7 @@ func (p *processor) Process(ctx context.Context, msg *service.Message) (service.
 	if failed != nil {
 		p.hub.undecoded(l, failed)
 	}
-	chosen, err := ask(p.where, view)
+	chosen, err := query.Bool(view, p.where)
 	if err != nil {
 		p.hub.unfiltered(err)
 		return p.hub.put(l, unfiltered)
@@ -162,27 +163,6 @@ func (p *processor) view(ctx context.Context, msg *service.Message) (view *servi
 	view.SetBytes([]byte("null"))
 	view.SetError(nil)
 	return view, reason, nil
-}
-
-// ask runs a query that has to give a boolean. (In BloblangQueryValue, which would be simpler,
-// there is no `this`.)
-func ask(query *bloblang.Executor, msg *service.Message) (bool, error) {
-	res, err := msg.BloblangQuery(query)
-	if err != nil {
-		return false, err
-	}
-	if res == nil {
-		return false, nil // deleted() chooses nothing
-	}
-	v, err := res.AsStructured()
-	if err != nil {
-		return false, err
-	}
-	b, ok := v.(bool)
-	if !ok {
-		return false, fmt.Errorf("the query gave %v, not true or false", v)
-	}
-	return b, nil
 }
 
 // refuse drops a letter that was chosen and cannot be sent. The counts say how many there are of

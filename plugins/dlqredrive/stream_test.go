@@ -118,6 +118,9 @@ func TestAFilterChoosesAndTheOthersStayOpen(t *testing.T) {
 		require.Equal(t, redrive.Counts{LeftOpen: 93}, got.Counts)
 		require.EqualValues(t, 93, got.Unfiltered.Letters)
 		require.Contains(t, got.Unfiltered.Error, "this.nothing")
+		got = w.run("", `where: '"true"'`, "")
+		require.Equal(t, redrive.Counts{LeftOpen: 93}, got.Counts, "a text is no yes, as in dlq list")
+		require.EqualValues(t, 93, got.Unfiltered.Letters)
 	})
 }
 

@@ -20,6 +20,7 @@ import (
 
 	"github.com/orderflow/orderflow/internal/aggregate"
 	"github.com/orderflow/orderflow/internal/deadletter"
+	"github.com/orderflow/orderflow/internal/query"
 	"github.com/orderflow/orderflow/internal/summary"
 	"github.com/orderflow/orderflow/internal/triage"
 )
@@ -212,9 +213,9 @@ func (p *processor) read(m *service.Message, now time.Time) entry {
 		e.At = written(m, now)
 	}
 
-	id, idErr := query(m, p.id)
-	about, aboutErr := query(m, p.about)
-	value, valueErr := query(m, p.value)
+	id, idErr := ask(m, p.id)
+	about, aboutErr := ask(m, p.about)
+	value, valueErr := ask(m, p.value)
 	e.about = text(about)
 	e.Name = cmp.Or(text(id), letter.ID, letter.Origin())
 	if valueErr == nil && value != nil {
@@ -264,24 +265,12 @@ func metricClass(class string) string {
 	return triage.Unknown
 }
 
-// query runs a mapping that may be missing. A deleted root, or null, is no value. (In
-// BloblangQueryValue, which would be simpler, there is no `this`.)
-func query(m *service.Message, e *bloblang.Executor) (any, error) {
-	if e == nil {
+// ask runs a mapping that may be missing.
+func ask(m *service.Message, mapping *bloblang.Executor) (any, error) {
+	if mapping == nil {
 		return nil, nil
 	}
-	res, err := m.BloblangQuery(e)
-	if err != nil || res == nil {
-		return nil, err
-	}
-	if res.HasStructured() {
-		return res.AsStructured()
-	}
-	b, err := res.AsBytes()
-	if err != nil || string(b) == "null" {
-		return nil, err
-	}
-	return string(b), nil
+	return query.Value(m, mapping)
 }
 
 func text(v any) string {

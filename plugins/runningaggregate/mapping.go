@@ -7,6 +7,8 @@ import (
 
 	"github.com/redpanda-data/benthos/v4/public/bloblang"
 	"github.com/redpanda-data/benthos/v4/public/service"
+
+	"github.com/orderflow/orderflow/internal/query"
 )
 
 // plainPath matches mappings that only walk down objects: this, this.price, this.order.price.
@@ -40,7 +42,7 @@ func mappingFromParsed(parsed *service.ParsedConfig, field string) (m mapping, e
 // of returns the value of a message, nil if it has none.
 func (m mapping) of(msg *service.Message) (any, error) {
 	if m.exec != nil {
-		return m.query(msg)
+		return query.Value(msg, m.exec)
 	}
 	v, err := msg.AsStructured()
 	if err != nil {
@@ -54,24 +56,6 @@ func (m mapping) of(msg *service.Message) (any, error) {
 		v = object[key]
 	}
 	return v, nil
-}
-
-// query runs the mapping. The host's BloblangQueryValue would suit, but it gives a mapping no
-// `this`; so the value is taken from the message that the mapping makes, where a string is raw
-// bytes and null is the word.
-func (m mapping) query(msg *service.Message) (any, error) {
-	out, err := msg.BloblangQuery(m.exec)
-	if err != nil || out == nil {
-		return nil, err
-	}
-	if out.HasStructured() {
-		return out.AsStructured()
-	}
-	b, err := out.AsBytes()
-	if err != nil || string(b) == "null" {
-		return nil, err
-	}
-	return string(b), nil
 }
 
 // groupName is the name of the group that a value stands for.
