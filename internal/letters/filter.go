@@ -7,6 +7,7 @@ import (
 	"github.com/redpanda-data/benthos/v4/public/service"
 
 	"github.com/orderflow/orderflow/internal/deadletter"
+	"github.com/orderflow/orderflow/internal/metadata"
 	"github.com/orderflow/orderflow/internal/query"
 )
 
@@ -21,13 +22,7 @@ func (l *Letter) Message() *service.Message {
 		m = service.NewMessage(nil)
 		m.SetStructuredMut(l.Order.Map())
 	}
-	for _, h := range l.Record.Headers {
-		if h.Value == nil {
-			m.MetaSetMut(h.Key, nil)
-		} else {
-			m.MetaSetMut(h.Key, string(h.Value))
-		}
-	}
+	metadata.SetHeaders(m, l.Record.Headers)
 	for _, h := range l.Headers(deadletter.Native) {
 		m.MetaSetMut(h.Name, string(h.Value))
 	}

@@ -10,7 +10,9 @@ import (
 
 	"github.com/orderflow/orderflow/internal/deadletter"
 	"github.com/orderflow/orderflow/internal/letters"
+	"github.com/orderflow/orderflow/internal/metadata"
 	"github.com/orderflow/orderflow/internal/redrive"
+	"github.com/orderflow/orderflow/internal/session"
 )
 
 // state is how far a letter that was handed out has come.
@@ -46,56 +48,21 @@ func newLetter(rec *kgo.Record, topicID string) *letter {
 	return &letter{rec: rec, topicID: topicID, place: parsed.Place, about: parsed.Letter}
 }
 
-// Metadata that every message of the input carries, as other Kafka inputs give it. It is set
-// after the record's headers, so that a header of the same name cannot pose as it.
-const (
-	metaKey       = "kafka_key"
-	metaTopic     = "kafka_topic"
-	metaPartition = "kafka_partition"
-	metaOffset    = "kafka_offset"
-	metaUnix      = "kafka_timestamp_unix"
-	metaUnixMS    = "kafka_timestamp_ms"
-	metaTombstone = "kafka_tombstone_message"
-)
-
 // message is the letter as the pipeline sees it. Whatever dialect its headers are in, the native
 // ones say the same.
 func (l *letter) message() *service.Message {
-	rec := l.rec
-	msg := service.NewMessage(rec.Value)
-	for _, h := range rec.Headers {
-		if h.Value == nil {
-			msg.MetaSetMut(h.Key, nil)
-		} else {
-			msg.MetaSetMut(h.Key, string(h.Value))
-		}
-	}
+	msg := service.NewMessage(l.rec.Value)
+	metadata.Set(msg, l.rec, metadata.PlaceOf(l.rec.Topic, l.rec.Partition), metadata.Stamp{}.At(l.rec.Timestamp))
 	for _, h := range l.about.Headers(deadletter.Native) {
 		msg.MetaSetMut(h.Name, string(h.Value))
 	}
-	msg.MetaSetMut(metaKey, rec.Key)
-	msg.MetaSetMut(metaTopic, rec.Topic)
-	msg.MetaSetMut(metaPartition, int(rec.Partition))
-	msg.MetaSetMut(metaOffset, int(rec.Offset))
-	msg.MetaSetMut(metaUnix, rec.Timestamp.Unix())
-	msg.MetaSetMut(metaUnixMS, rec.Timestamp.UnixMilli())
-	msg.MetaSetMut(metaTombstone, rec.Value == nil)
 	return msg
 }
 
-// placeOf reads from the metadata where a message's record is. Only the types that the input
-// sets count: a record header of the same name is a string.
+// placeOf reads from the metadata where a message's record is.
 func placeOf(msg *service.Message) redrive.Place {
-	topic, _ := msg.MetaGetImmut(metaTopic)
-	partition, _ := msg.MetaGetImmut(metaPartition)
-	offset, _ := msg.MetaGetImmut(metaOffset)
-	t, _ := topic.(string)
-	p, ok := partition.(int)
-	o, ok2 := offset.(int)
-	if !ok || !ok2 {
-		return redrive.Place{}
-	}
-	return redrive.Place{Topic: t, Partition: int32(p), Offset: int64(o)}
+	place, _ := session.PlaceOf(msg.MetaGetImmut)
+	return redrive.Place(place)
 }
 
 // resent is the order as it is sent again: the record that once failed, with its own headers and

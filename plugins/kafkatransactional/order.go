@@ -10,6 +10,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/orderflow/orderflow/internal/metadata"
 	"github.com/orderflow/orderflow/internal/session"
 )
 
@@ -19,15 +20,11 @@ type batch struct {
 	txn    *transaction
 	polled int // how many records were polled for it, the others having waited
 
-	stamp stamp // of the last message that was made
+	stamp metadata.Stamp // of the last message that was made
 
 	mu     sync.Mutex // guards the orders while processors and outputs work on them
 	orders []order
 }
-
-// stamp is a record's time as values of metadata. Records that came together often share it, and
-// then it costs one allocation for all of them.
-type stamp struct{ unix, unixMS any }
 
 // order is a record that the pipeline works on. It is the context of its message too, so that
 // handing one out costs no allocation of its own.
@@ -162,40 +159,13 @@ func (o *order) Content() []byte { return o.rec.Value }
 // Session returns the client that handed out the order.
 func (o *order) Session() session.Session { return o.batch.client }
 
-// Metadata that every message of the input carries, as the redpanda input gives it, plus the
-// attempt number. It is set after the record's headers, so that a header of the same name
-// cannot pose as it.
-const (
-	metaKey       = "kafka_key"
-	metaTopic     = "kafka_topic"
-	metaPartition = "kafka_partition"
-	metaOffset    = "kafka_offset"
-	metaUnix      = "kafka_timestamp_unix"
-	metaUnixMS    = "kafka_timestamp_ms"
-	metaTombstone = "kafka_tombstone_message"
-	metaAttempt   = "attempt"
-)
+// metaAttempt is the number of the attempt, which the record's metadata does not tell.
+const metaAttempt = "attempt"
 
 func (o *order) message() *service.Message {
-	rec := o.rec
-	msg := service.NewMessageWithContext(o, rec.Value)
-	for _, h := range rec.Headers {
-		if h.Value == nil {
-			msg.MetaSetMut(h.Key, nil)
-		} else {
-			msg.MetaSetMut(h.Key, string(h.Value))
-		}
-	}
-	msg.MetaSetMut(metaKey, rec.Key)
-	msg.MetaSetMut(metaTopic, o.part.names.topic)
-	msg.MetaSetMut(metaPartition, o.part.names.partition)
-	msg.MetaSetMut(metaOffset, int(rec.Offset))
-	if ms := rec.Timestamp.UnixMilli(); o.batch.stamp.unixMS != any(ms) {
-		o.batch.stamp = stamp{unix: rec.Timestamp.Unix(), unixMS: ms}
-	}
-	msg.MetaSetMut(metaUnix, o.batch.stamp.unix)
-	msg.MetaSetMut(metaUnixMS, o.batch.stamp.unixMS)
-	msg.MetaSetMut(metaTombstone, rec.Value == nil)
+	msg := service.NewMessageWithContext(o, o.rec.Value)
+	o.batch.stamp = o.batch.stamp.At(o.rec.Timestamp)
+	metadata.Set(msg, o.rec, o.part.place, o.batch.stamp)
 	msg.MetaSetMut(metaAttempt, len(o.hist.Attempts)+1)
 	return msg
 }

@@ -39,3 +39,23 @@ func TestAnOrdersContextCostsNoSpanAndJoinsNoTrace(t *testing.T) {
 	require.False(t, span.IsRecording())
 	require.False(t, trace.SpanContextFromContext(unsampled).IsValid(), "no trace to be a part of")
 }
+
+func BenchmarkMessage(b *testing.B) {
+	for name, apart := range map[string]time.Duration{"written together": 0, "written apart": time.Millisecond} {
+		b.Run(name, func(b *testing.B) {
+			p := newPartition(topicPartition{"orders", 3}, Ledger{}, ordering{})
+			now := time.Now()
+			orders := &batch{orders: make([]order, 1000)}
+			for i := range orders.orders {
+				orders.orders[i] = order{Context: unsampled, batch: orders, part: p, rec: &kgo.Record{
+					Topic: "orders", Partition: 3, Offset: 1_000_000 + int64(i), Timestamp: now.Add(time.Duration(i) * apart), Key: []byte("k"), Value: []byte("v"),
+					Headers: []kgo.RecordHeader{{Key: "trace", Value: []byte("a")}},
+				}}
+			}
+			b.ReportAllocs()
+			for n := range b.N {
+				orders.orders[n%len(orders.orders)].message()
+			}
+		})
+	}
+}

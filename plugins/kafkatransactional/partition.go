@@ -8,6 +8,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/orderflow/orderflow/internal/metadata"
 	"github.com/orderflow/orderflow/internal/session"
 )
 
@@ -26,7 +27,7 @@ func (tp topicPartition) String() string { return fmt.Sprintf("%s/%d", tp.topic,
 // object is thrown away and read again from the state topic; nothing is rolled back.
 type partition struct {
 	topicPartition
-	names   names
+	place   metadata.Place
 	waiting map[int64]*waiting
 	due     dueHeap
 	// ordering says which orders must not overtake each other, and queues has those that may
@@ -42,10 +43,6 @@ type partition struct {
 	ledger      Ledger
 	ledgerDirty bool
 }
-
-// names are a partition's topic and number as values of metadata: made once, they cost its
-// messages no allocation.
-type names struct{ topic, partition any }
 
 // waiting is an order that has to be handed out again.
 type waiting struct {
@@ -70,7 +67,7 @@ type accumulator struct {
 func newPartition(tp topicPartition, ledger Ledger, ordering ordering) *partition {
 	return &partition{
 		topicPartition: tp,
-		names:          names{topic: tp.topic, partition: int(tp.partition)},
+		place:          metadata.PlaceOf(tp.topic, tp.partition),
 		ordering:       ordering,
 		queues:         map[string]*queue{},
 		blocks:         map[string]block{},
