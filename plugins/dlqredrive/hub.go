@@ -9,9 +9,6 @@ import (
 	"github.com/orderflow/orderflow/internal/redrive"
 )
 
-// hubKey finds the hub of a stream among the resources.
-type hubKey struct{ stream string }
-
 // hub is where a stream's input, processor and output meet. The processor and the output add
 // what they were told before the input connects.
 type hub struct {
@@ -19,7 +16,6 @@ type hub struct {
 	sampling bool // letters are shown as they would be sent
 
 	mu     sync.Mutex
-	closed bool
 	parts  int // processor and output
 	plan   plan
 	run    redrive.Run // what was asked for; the counts are those of what was committed
@@ -206,18 +202,6 @@ func (h *hub) record(ended time.Time) redrive.Run {
 	r := h.run
 	r.Counts = h.counted()
 	return r
-}
-
-func (h *hub) isClosed() bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.closed
-}
-
-func (h *hub) close() {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.closed = true
 }
 
 // report is what is shown of the run. h.mu must be held.

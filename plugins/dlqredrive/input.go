@@ -20,6 +20,7 @@ import (
 	"github.com/redpanda-data/benthos/v4/public/service"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/orderflow/orderflow/internal/rendezvous"
 	"github.com/orderflow/orderflow/internal/summary"
 )
 
@@ -53,10 +54,11 @@ func register(env *service.Environment, w *Watch, opts []kgo.Opt) error {
 
 // input adapts reader and client to the host.
 type input struct {
-	conf *config
-	hub  *hub
-	log  *service.Logger
-	met  *instruments
+	conf     *config
+	hub      *hub
+	withdraw func() // of the hub, so that the stream can be made again
+	log      *service.Logger
+	met      *instruments
 
 	mu      sync.Mutex
 	client  *client
@@ -82,16 +84,14 @@ func newInput(pc *service.ParsedConfig, res *service.Resources, w *Watch, opts [
 		w = &Watch{}
 	}
 	h := newHub(w)
-	if old, exists := res.GetOrSetGeneric(hubKey{res.StreamID()}, h); exists {
-		if !old.(*hub).isClosed() {
-			return nil, errors.New("a stream can have one dlq_redrive input only")
-		}
-		res.SetGeneric(hubKey{res.StreamID()}, h) // the stream was stopped and is made again
+	withdraw, ok := rendezvous.Offer(res, h)
+	if !ok {
+		return nil, errors.New("a stream can have one dlq_redrive input only")
 	}
 	h.run.ID, h.run.By, h.run.Begun = newRunID(time.Now()), whoami(), time.Now().UTC()
 	h.plan.parking = conf.topic + "-parking"
 	h.sampling = conf.dryRun
-	in := &input{conf: conf, hub: h, log: res.Logger(), met: newInstruments(res.Metrics()), idle: make(chan struct{}, 1)}
+	in := &input{conf: conf, hub: h, withdraw: withdraw, log: res.Logger(), met: newInstruments(res.Metrics()), idle: make(chan struct{}, 1)}
 	in.idle <- struct{}{}
 	summary.Default.Add(func(w io.Writer) {
 		fmt.Fprintf(w, "Redrive of %s\n", conf.topic)
@@ -241,7 +241,7 @@ func (in *input) Close(context.Context) error {
 	if in.reader != nil {
 		in.reader.close()
 	}
-	in.hub.close()
+	in.withdraw()
 	return nil
 }
 

@@ -9,16 +9,17 @@ import (
 	"github.com/redpanda-data/benthos/v4/public/service"
 
 	"github.com/orderflow/orderflow/internal/redrive"
+	"github.com/orderflow/orderflow/internal/rendezvous"
 )
 
 type output struct{ hub *hub }
 
 func newOutput(pc *service.ParsedConfig, res *service.Resources) (service.BatchOutput, service.BatchPolicy, int, error) {
-	found, ok := res.GetGeneric(hubKey{res.StreamID()})
+	h, ok := rendezvous.Find[*hub](res)
 	if !ok {
 		return nil, service.BatchPolicy{}, 0, errors.New("output dlq_redrive needs an input dlq_redrive in the same stream: it writes in that input's transaction")
 	}
-	o := &output{hub: found.(*hub)}
+	o := &output{hub: h}
 	target, err := pc.FieldString(fieldTarget)
 	if err != nil {
 		return nil, service.BatchPolicy{}, 0, err

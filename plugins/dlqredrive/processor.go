@@ -16,6 +16,7 @@ import (
 	"github.com/orderflow/orderflow/internal/connection"
 	"github.com/orderflow/orderflow/internal/failure"
 	"github.com/orderflow/orderflow/internal/query"
+	"github.com/orderflow/orderflow/internal/rendezvous"
 )
 
 // processor chooses letters and mends their orders. It works on single messages, so that it may
@@ -34,8 +35,8 @@ type processor struct {
 
 func newProcessor(pc *service.ParsedConfig, res *service.Resources) (*processor, error) {
 	p := &processor{hub: newHub(&Watch{}), log: res.Logger()}
-	if found, ok := res.GetGeneric(hubKey{res.StreamID()}); ok {
-		p.hub = found.(*hub)
+	if h, ok := rendezvous.Find[*hub](res); ok {
+		p.hub = h
 	}
 	ids, err := pc.FieldStringList(fieldIDs)
 	if err != nil {

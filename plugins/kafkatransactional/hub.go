@@ -7,9 +7,6 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// hubKey finds the hub of a stream among the resources.
-type hubKey struct{ stream string }
-
 // hub is where a stream's input and outputs meet. Outputs add themselves before the input
 // connects.
 type hub struct {
@@ -18,13 +15,6 @@ type hub struct {
 	compression string
 	partitioner string
 	outputs     int
-	closed      bool
-}
-
-func (h *hub) isClosed() bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.closed
 }
 
 // add registers an output. Compression and partitioner belong to the client that all share.

@@ -18,6 +18,8 @@ import (
 
 	"github.com/redpanda-data/benthos/v4/public/service"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/orderflow/orderflow/internal/rendezvous"
 )
 
 const pluginName = "kafka_transactional"
@@ -45,10 +47,11 @@ func Register(env *service.Environment, opts ...kgo.Opt) error {
 
 // input adapts the client to the host.
 type input struct {
-	conf *config
-	hub  *hub
-	log  *service.Logger
-	met  *instruments
+	conf     *config
+	hub      *hub
+	withdraw func() // of the hub, so that the stream can be made again
+	log      *service.Logger
+	met      *instruments
 
 	mu     sync.Mutex
 	client *client
@@ -63,13 +66,11 @@ func newInput(pc *service.ParsedConfig, res *service.Resources, opts []kgo.Opt) 
 	}
 	conf.extra = opts
 	h := &hub{}
-	if old, exists := res.GetOrSetGeneric(hubKey{res.StreamID()}, h); exists {
-		if !old.(*hub).isClosed() {
-			return nil, errors.New("a stream can have one kafka_transactional input only: list all topics in its field topics")
-		}
-		res.SetGeneric(hubKey{res.StreamID()}, h) // the stream was stopped and is made again
+	withdraw, ok := rendezvous.Offer(res, h)
+	if !ok {
+		return nil, errors.New("a stream can have one kafka_transactional input only: list all topics in its field topics")
 	}
-	return &input{conf: conf, hub: h, log: res.Logger(), met: newInstruments(res.Metrics())}, nil
+	return &input{conf: conf, hub: h, withdraw: withdraw, log: res.Logger(), met: newInstruments(res.Metrics())}, nil
 }
 
 // Connect makes a client if there is none.
@@ -166,9 +167,7 @@ func (in *input) Close(context.Context) error {
 	if c != nil {
 		c.stop()
 	}
-	in.hub.mu.Lock()
-	in.hub.closed = true
-	in.hub.mu.Unlock()
+	in.withdraw()
 	return nil
 }
 

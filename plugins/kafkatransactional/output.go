@@ -12,6 +12,7 @@ import (
 	"github.com/redpanda-data/benthos/v4/public/service"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/orderflow/orderflow/internal/rendezvous"
 	"github.com/orderflow/orderflow/internal/session"
 )
 
@@ -101,7 +102,7 @@ func newOutput(pc *service.ParsedConfig, res *service.Resources) (service.BatchO
 }
 
 func parseOutput(pc *service.ParsedConfig, res *service.Resources) (*output, int, error) {
-	h, ok := res.GetGeneric(hubKey{res.StreamID()})
+	h, ok := rendezvous.Find[*hub](res)
 	if !ok {
 		return nil, 0, errors.New("output kafka_transactional needs an input kafka_transactional in the same stream: it writes in that input's transaction")
 	}
@@ -149,7 +150,7 @@ func parseOutput(pc *service.ParsedConfig, res *service.Resources) (*output, int
 	if !static {
 		topic = ""
 	}
-	if err := h.(*hub).add(topic, partitioner, compression); err != nil {
+	if err := h.add(topic, partitioner, compression); err != nil {
 		return nil, 0, err
 	}
 	maxInFlight, err := pc.FieldMaxInFlight()
