@@ -178,6 +178,22 @@ func readme(t *testing.T, name string) string {
 	return string(content)
 }
 
+// shared are fields whose parts are explained by the host, or in the README of order_decode.
+var shared = regexp.MustCompile(`^(tls|sasl|metadata|registry)\b.+`)
+
+func TestEachFieldIsInTheREADME(t *testing.T) {
+	for title, view := range views(t) {
+		_, name, _ := strings.Cut(title, " ")
+		data, err := view.TemplateData()
+		require.NoError(t, err)
+		for _, f := range data.Fields {
+			if !shared.MatchString(f.FullName) {
+				require.Regexp(t, "`"+regexp.QuoteMeta(f.FullName)+"[`.]", readme(t, name), title)
+			}
+		}
+	}
+}
+
 func TestExamplesAndREADMEsLint(t *testing.T) {
 	linter := service.GlobalEnvironment().FullConfigSchema("", "").NewStreamConfigLinter().SetRejectDeprecated(true)
 	for name := range components {

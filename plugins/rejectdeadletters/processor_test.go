@@ -4,14 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"strings"
 	"sync"
 	"testing"
 
 	_ "github.com/redpanda-data/benthos/v4/public/components/pure"
 	"github.com/redpanda-data/benthos/v4/public/service"
-	_ "github.com/redpanda-data/connect/v4/public/components/kafka"
 	"github.com/stretchr/testify/require"
 
 	"github.com/orderflow/orderflow/internal/deadletter"
@@ -97,21 +94,5 @@ output:
 			require.Equal(t, []string{"order 1 <nil>", "order 2 <nil>", "order 4 <nil>", "order 5 <nil>"}, sinks["sound"].got)
 			require.Equal(t, []string{"order 3 <nil>", "order 6 <nil>"}, sinks["dead"].got)
 		})
-	}
-}
-
-func TestExamplesLint(t *testing.T) {
-	view, ok := service.GlobalEnvironment().GetProcessorConfig("reject_dead_letters")
-	require.True(t, ok)
-	data, err := view.TemplateData()
-	require.NoError(t, err)
-	readme, err := os.ReadFile("README.md")
-	require.NoError(t, err)
-	_, rest, _ := strings.Cut(string(readme), "```yaml\n")
-	block, _, _ := strings.Cut(rest, "```")
-	for _, yaml := range []string{data.Examples[0].Config, block} {
-		lints, err := service.GlobalEnvironment().FullConfigSchema("", "").NewStreamConfigLinter().LintYAML([]byte(yaml))
-		require.NoError(t, err)
-		require.Empty(t, lints)
 	}
 }
