@@ -19,6 +19,7 @@ import (
 	"github.com/orderflow/orderflow/internal/failure"
 	"github.com/orderflow/orderflow/internal/session"
 	"github.com/orderflow/orderflow/internal/summary"
+	"github.com/orderflow/orderflow/test/calls"
 )
 
 // held is an order as a source keeps it: by value, so that a commit is a copy of all.
@@ -205,7 +206,7 @@ func (f *flaky) call(_ context.Context, m *service.Message) (service.MessageBatc
 
 // starter returns what starts a process, as often as wanted.
 func starter(t *testing.T, f *flaky) func() *processor {
-	yaml := withBreaker + "processors: [" + child(t, f.call) + "]"
+	yaml := withBreaker + "processors: [" + calls.Child(t, f.call) + "]"
 	return func() *processor { return build(t, yaml) }
 }
 
@@ -395,7 +396,7 @@ func TestInPlaceMessagesWaitUntilTheOutageIsOver(t *testing.T) {
 func TestAHeldMessageLeavesAtOnceWhenTheContextEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &flaky{from: time.Now(), to: time.Now().Add(time.Hour), tries: map[string][]time.Time{}}
-		p := build(t, "breaker: {failure_ratio: 1, min_orders: 1, probe_interval: 1h}\nprocessors: ["+child(t, f.call)+"]")
+		p := build(t, "breaker: {failure_ratio: 1, min_orders: 1, probe_interval: 1h}\nprocessors: ["+calls.Child(t, f.call)+"]")
 		ctx, cancel := context.WithCancel(t.Context())
 		start := time.Now()
 		time.AfterFunc(time.Second, cancel)
@@ -428,6 +429,6 @@ func TestWrongBreakerConfigurationNamesTheField(t *testing.T) {
 }
 
 func TestWithoutARatioThereIsNoBreaker(t *testing.T) {
-	require.Nil(t, build(t, "processors: ["+child(t, emit)+"]").outage)
-	require.NotNil(t, build(t, withBreaker+"processors: ["+child(t, emit)+"]").outage)
+	require.Nil(t, build(t, "processors: ["+calls.Child(t, emit)+"]").outage)
+	require.NotNil(t, build(t, withBreaker+"processors: ["+calls.Child(t, emit)+"]").outage)
 }

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -19,43 +18,8 @@ import (
 
 	"github.com/orderflow/orderflow/internal/failure"
 	"github.com/orderflow/orderflow/internal/summary"
+	"github.com/orderflow/orderflow/test/calls"
 )
-
-// call is a child processor made of a function, which a test gives by name.
-type call func(context.Context, *service.Message) (service.MessageBatch, error)
-
-func (c call) Process(ctx context.Context, m *service.Message) (service.MessageBatch, error) {
-	return c(ctx, m)
-}
-func (call) Close(context.Context) error { return nil }
-
-var (
-	calls sync.Map
-	named atomic.Int64
-)
-
-func init() {
-	service.MustRegisterProcessor("test_call", service.NewConfigSpec().Field(service.NewStringField("name")),
-		func(conf *service.ParsedConfig, _ *service.Resources) (service.Processor, error) {
-			name, err := conf.FieldString("name")
-			if err != nil {
-				return nil, err
-			}
-			c, ok := calls.Load(name)
-			if !ok {
-				return nil, fmt.Errorf("no call %s", name)
-			}
-			return c.(call), nil
-		})
-}
-
-// child registers c for the length of a test and returns the YAML of a processor that calls it.
-func child(t testing.TB, c call) string {
-	name := fmt.Sprintf("%s/%d", t.Name(), named.Add(1))
-	calls.Store(name, c)
-	t.Cleanup(func() { calls.Delete(name) })
-	return fmt.Sprintf("{test_call: {name: %q}}", name)
-}
 
 func build(t testing.TB, yaml string) *processor {
 	t.Helper()
@@ -90,7 +54,7 @@ func TestAFailingMessageIsTriedFourTimesOneTwoAndFourSecondsApart(t *testing.T) 
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
 		var at []time.Duration
-		p, sum := buildWith(t, "processors: ["+child(t, func(_ context.Context, m *service.Message) (service.MessageBatch, error) {
+		p, sum := buildWith(t, "processors: ["+calls.Child(t, func(_ context.Context, m *service.Message) (service.MessageBatch, error) {
 			at = append(at, time.Since(start))
 			n, _ := m.MetaGetMut("attempt")
 			require.Equal(t, len(at), n, "attempt is a Go int")
@@ -127,7 +91,7 @@ func TestAFailingMessageIsTriedFourTimesOneTwoAndFourSecondsApart(t *testing.T) 
 func TestEachAttemptStartsFromTheMessageAsItCame(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		tries := 0
-		p := build(t, "processors: ["+child(t, func(_ context.Context, m *service.Message) (service.MessageBatch, error) {
+		p := build(t, "processors: ["+calls.Child(t, func(_ context.Context, m *service.Message) (service.MessageBatch, error) {
 			tries++
 			require.NoError(t, m.GetError())
 			b, _ := m.AsBytes()
@@ -171,7 +135,7 @@ func TestEachAttemptStartsFromTheMessageAsItCame(t *testing.T) {
 }
 
 func TestAttemptIsGoneAfterwards(t *testing.T) {
-	p := build(t, "processors: ["+child(t, emit)+"]")
+	p := build(t, "processors: ["+calls.Child(t, emit)+"]")
 	out, err := p.Process(t.Context(), service.NewMessage([]byte("x")))
 	require.NoError(t, err)
 	_, ok := out[0].MetaGetMut("attempt")
@@ -181,7 +145,7 @@ func TestAttemptIsGoneAfterwards(t *testing.T) {
 func TestPermanentFailuresAreNotRetried(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
-		p := build(t, "retry_if: 'true'\nprocessors: ["+child(t, func(context.Context, *service.Message) (service.MessageBatch, error) {
+		p := build(t, "retry_if: 'true'\nprocessors: ["+calls.Child(t, func(context.Context, *service.Message) (service.MessageBatch, error) {
 			return nil, fmt.Errorf("checking: %w", failure.NewPermanent("price", errors.New("price is 0")))
 		})+"]")
 		_, err := p.Process(t.Context(), service.NewMessage(nil))
@@ -193,7 +157,7 @@ func TestPermanentFailuresAreNotRetried(t *testing.T) {
 }
 
 func TestErrorsThatAreFinalPassUntried(t *testing.T) {
-	p := build(t, "processors: ["+child(t, func(context.Context, *service.Message) (service.MessageBatch, error) {
+	p := build(t, "processors: ["+calls.Child(t, func(context.Context, *service.Message) (service.MessageBatch, error) {
 		t.Error("the message was tried")
 		return nil, nil
 	})+"]")
@@ -234,7 +198,7 @@ func TestRetryIfDecidesOnFailuresWithoutAClass(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				yaml := "processors: [" + child(t, func(_ context.Context, m *service.Message) (service.MessageBatch, error) {
+				yaml := "processors: [" + calls.Child(t, func(_ context.Context, m *service.Message) (service.MessageBatch, error) {
 					m.SetStructured(map[string]any{"again": true})
 					return nil, test.err
 				}) + "]"
@@ -259,23 +223,23 @@ func TestRetryIfDecidesOnFailuresWithoutAClass(t *testing.T) {
 func TestChildrenMayDropAndMultiply(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		tries := 0
-		double := child(t, func(_ context.Context, m *service.Message) (service.MessageBatch, error) {
+		double := calls.Child(t, func(_ context.Context, m *service.Message) (service.MessageBatch, error) {
 			return service.MessageBatch{m, m.Copy()}, nil
 		})
-		drop := child(t, func(context.Context, *service.Message) (service.MessageBatch, error) { return nil, nil })
-		never := child(t, func(context.Context, *service.Message) (service.MessageBatch, error) {
+		drop := calls.Child(t, func(context.Context, *service.Message) (service.MessageBatch, error) { return nil, nil })
+		never := calls.Child(t, func(context.Context, *service.Message) (service.MessageBatch, error) {
 			t.Error("nothing was left to process")
 			return nil, nil
 		})
 		seconds := 0
-		failSecond := child(t, func(_ context.Context, m *service.Message) (service.MessageBatch, error) {
+		failSecond := calls.Child(t, func(_ context.Context, m *service.Message) (service.MessageBatch, error) {
 			seconds++
 			if seconds == 2 {
 				return nil, errBusy
 			}
 			return service.MessageBatch{m}, nil
 		})
-		after := child(t, func(_ context.Context, m *service.Message) (service.MessageBatch, error) {
+		after := calls.Child(t, func(_ context.Context, m *service.Message) (service.MessageBatch, error) {
 			tries++
 			return service.MessageBatch{m}, nil
 		})
@@ -298,7 +262,7 @@ func TestTheStageIsTheLabelElseTheName(t *testing.T) {
 		`{mapping: 'root = throw("no")'}`:                                      "mapping",
 		`{label: enrichment, mapping: 'root = throw("no")'}`:                   "enrichment",
 		`{label: outer, try: [{label: inner, mapping: 'root = throw("no")'}]}`: "inner",
-		`{label: mine, ` + child(t, func(context.Context, *service.Message) (service.MessageBatch, error) { return nil, errBusy })[1:]: "mine",
+		`{label: mine, ` + calls.Child(t, func(context.Context, *service.Message) (service.MessageBatch, error) { return nil, errBusy })[1:]: "mine",
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			_, err := build(t, "delays: [1s]\nprocessors: ["+yaml+"]").Process(t.Context(), service.NewMessage([]byte("{}")))
@@ -309,7 +273,7 @@ func TestTheStageIsTheLabelElseTheName(t *testing.T) {
 
 func TestTheWaitEndsAtOnceWhenTheContextEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := build(t, "delays: [1h]\nprocessors: ["+child(t, func(context.Context, *service.Message) (service.MessageBatch, error) {
+		p := build(t, "delays: [1h]\nprocessors: ["+calls.Child(t, func(context.Context, *service.Message) (service.MessageBatch, error) {
 			return nil, errBusy
 		})+"]")
 		ctx, cancel := context.WithCancel(t.Context())
@@ -327,7 +291,7 @@ func TestTheWaitEndsAtOnceWhenTheContextEnds(t *testing.T) {
 func TestAChildThatWasInterruptedIsNotAFailure(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
-		p := build(t, "processors: ["+child(t, func(ctx context.Context, _ *service.Message) (service.MessageBatch, error) {
+		p := build(t, "processors: ["+calls.Child(t, func(ctx context.Context, _ *service.Message) (service.MessageBatch, error) {
 			cancel()
 			return nil, failure.NewPermanent("call", fmt.Errorf("calling: %w", ctx.Err()))
 		})+"]")
@@ -346,7 +310,7 @@ func TestAttemptsAreOnePlusRetriesAndWaitsAreTheDelays(t *testing.T) {
 				list[i] = fmt.Sprintf("%dms", ms)
 			}
 			start, tries := time.Now(), 0
-			p := build(t, fmt.Sprintf("delays: [%s]\nprocessors: [%s]", strings.Join(list, ", "), child(t, func(_ context.Context, m *service.Message) (service.MessageBatch, error) {
+			p := build(t, fmt.Sprintf("delays: [%s]\nprocessors: [%s]", strings.Join(list, ", "), calls.Child(t, func(_ context.Context, m *service.Message) (service.MessageBatch, error) {
 				if tries++; tries < passesAt {
 					return nil, errBusy
 				}
@@ -431,7 +395,7 @@ func TestAHardStopNeitherAcknowledgesNorDelivers(t *testing.T) {
 			require.NoError(t, b.SetLoggerYAML("level: none"))
 			b.SetStrict(strict)
 			b.SetThreads(1)
-			require.NoError(t, b.AddProcessorYAML("backoff_retry: {delays: [1h], processors: ["+child(t, func(_ context.Context, m *service.Message) (service.MessageBatch, error) {
+			require.NoError(t, b.AddProcessorYAML("backoff_retry: {delays: [1h], processors: ["+calls.Child(t, func(_ context.Context, m *service.Message) (service.MessageBatch, error) {
 				if b, _ := m.AsBytes(); string(b) == "fails" {
 					close(waiting)
 					return nil, errBusy
@@ -472,7 +436,7 @@ func TestAHardStopNeitherAcknowledgesNorDelivers(t *testing.T) {
 
 func TestManyThreadsWaitAtTheSameTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := build(t, "processors: ["+child(t, func(context.Context, *service.Message) (service.MessageBatch, error) { return nil, errBusy })+"]")
+		p := build(t, "processors: ["+calls.Child(t, func(context.Context, *service.Message) (service.MessageBatch, error) { return nil, errBusy })+"]")
 		start := time.Now()
 		var wg sync.WaitGroup
 		for range 100 {
@@ -491,7 +455,7 @@ func BenchmarkNothingFails(b *testing.B) {
 	for _, headers := range []int{0, 10, 11} {
 		for _, name := range []string{"backoff_retry", "retry"} {
 			b.Run(fmt.Sprintf("%s/metadata=%d", name, headers), func(b *testing.B) {
-				conf, err := outer.ParseYAML(fmt.Sprintf("p: {%s: {processors: [%s]}}", name, child(b, emit)), service.GlobalEnvironment())
+				conf, err := outer.ParseYAML(fmt.Sprintf("p: {%s: {processors: [%s]}}", name, calls.Child(b, emit)), service.GlobalEnvironment())
 				require.NoError(b, err)
 				p, err := conf.FieldProcessor("p")
 				require.NoError(b, err)

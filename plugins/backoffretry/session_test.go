@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/orderflow/orderflow/internal/session"
+	"github.com/orderflow/orderflow/test/calls"
 	"github.com/orderflow/orderflow/test/carried"
 )
 
@@ -18,7 +19,7 @@ func fails(context.Context, *service.Message) (service.MessageBatch, error) { re
 
 func TestAnOrderOfASessionWaitsThere(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := build(t, "processors: ["+child(t, fails)+"]")
+		p := build(t, "processors: ["+calls.Child(t, fails)+"]")
 		begun := time.Now()
 		source := &carried.Session{}
 		msg, order := source.Message(7, nil)
@@ -57,7 +58,7 @@ func TestWhatASessionTriedBeforeCounts(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				tried := false
-				p := build(t, "processors: ["+child(t, func(ctx context.Context, m *service.Message) (service.MessageBatch, error) {
+				p := build(t, "processors: ["+calls.Child(t, func(ctx context.Context, m *service.Message) (service.MessageBatch, error) {
 					tried = true
 					attempt, _ := m.MetaGetMut("attempt")
 					require.Equal(t, len(c.past.Attempts)+1, attempt)
@@ -82,7 +83,7 @@ func TestWhatASessionTriedBeforeCounts(t *testing.T) {
 }
 
 func TestAnOrderWhoseTransactionIsOverIsLeftToItsBatch(t *testing.T) {
-	p := build(t, "processors: ["+child(t, emit)+"]")
+	p := build(t, "processors: ["+calls.Child(t, emit)+"]")
 	source := &carried.Session{Over: true}
 	msg, order := source.Message(7, nil)
 	_, err := p.Process(t.Context(), msg)

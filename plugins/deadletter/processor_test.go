@@ -5,8 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -18,40 +16,9 @@ import (
 	"github.com/orderflow/orderflow/internal/deadletter"
 	"github.com/orderflow/orderflow/internal/failure"
 	"github.com/orderflow/orderflow/internal/summary"
+	"github.com/orderflow/orderflow/test/calls"
 	"github.com/orderflow/orderflow/test/carried"
 )
-
-// call is a child processor made of a function, which a test gives by name.
-type call func(context.Context, *service.Message) (service.MessageBatch, error)
-
-func (c call) Process(ctx context.Context, m *service.Message) (service.MessageBatch, error) {
-	return c(ctx, m)
-}
-func (call) Close(context.Context) error { return nil }
-
-var (
-	calls sync.Map
-	named atomic.Int64
-)
-
-func init() {
-	service.MustRegisterProcessor("test_call", service.NewConfigSpec().Field(service.NewStringField("name")),
-		func(conf *service.ParsedConfig, _ *service.Resources) (service.Processor, error) {
-			name, err := conf.FieldString("name")
-			if err != nil {
-				return nil, err
-			}
-			c, _ := calls.Load(name)
-			return c.(call), nil
-		})
-}
-
-func child(t testing.TB, c call) string {
-	name := fmt.Sprintf("%s/%d", t.Name(), named.Add(1))
-	calls.Store(name, c)
-	t.Cleanup(func() { calls.Delete(name) })
-	return fmt.Sprintf("{test_call: {name: %q}}", name)
-}
 
 func build(t testing.TB, yaml string) (*processor, *summary.Report) {
 	t.Helper()
@@ -297,12 +264,12 @@ func TestAllMakesDeadLettersOfWhatAnOutputRefused(t *testing.T) {
 }
 
 func TestChildren(t *testing.T) {
-	changes := child(t, func(_ context.Context, m *service.Message) (service.MessageBatch, error) {
+	changes := calls.Child(t, func(_ context.Context, m *service.Message) (service.MessageBatch, error) {
 		m.SetBytes([]byte("changed"))
 		m.MetaSetMut("added", "x")
 		return service.MessageBatch{m}, nil
 	})
-	fails := child(t, func(_ context.Context, m *service.Message) (service.MessageBatch, error) {
+	fails := calls.Child(t, func(_ context.Context, m *service.Message) (service.MessageBatch, error) {
 		if _, ok := m.MetaGet("sound"); ok {
 			return service.MessageBatch{m}, nil
 		}
@@ -330,7 +297,7 @@ func TestChildren(t *testing.T) {
 	m = process(t, p, failed)
 	require.Equal(t, "before", headers(m)["dlq_error"], "what failed before is not processed")
 
-	p, _ = build(t, "processors: ["+child(t, func(context.Context, *service.Message) (service.MessageBatch, error) { return nil, nil })+"]")
+	p, _ = build(t, "processors: ["+calls.Child(t, func(context.Context, *service.Message) (service.MessageBatch, error) { return nil, nil })+"]")
 	out, err := p.Process(t.Context(), service.NewMessage(nil))
 	require.NoError(t, err)
 	require.Empty(t, out)

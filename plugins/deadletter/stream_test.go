@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/orderflow/orderflow/internal/failure"
 	_ "github.com/orderflow/orderflow/plugins/backoffretry"
+	"github.com/orderflow/orderflow/test/calls"
 )
 
 // sink is an output that keeps what it gets, and refuses what its refuses function says.
@@ -38,7 +40,10 @@ func (s *sink) WriteBatch(_ context.Context, b service.MessageBatch) error {
 	})
 }
 
-var sinks sync.Map
+var (
+	sinks sync.Map // by name
+	runs  atomic.Int64
+)
 
 func init() {
 	service.MustRegisterBatchOutput("test_sink", service.NewConfigSpec().Field(service.NewStringField("name")),
@@ -74,7 +79,7 @@ func (decode) ProcessBatch(_ context.Context, b service.MessageBatch) ([]service
 // out of both legs and how the batch was answered.
 func run(t *testing.T, strict bool, pipeline []string, values ...string) (processed, letters []*service.Message, answer error) {
 	t.Helper()
-	prefix := fmt.Sprintf("%s/%d", t.Name(), named.Add(1))
+	prefix := fmt.Sprintf("%s/%d", t.Name(), runs.Add(1))
 	first, second := &sink{}, &sink{}
 	first.refuses = func(m *service.Message) error {
 		if b, _ := m.AsBytes(); string(b) == "decoded huge" {
@@ -137,7 +142,7 @@ func contents(ms []*service.Message) (out []string) {
 }
 
 func TestStreamsInBothErrorHandlingModes(t *testing.T) {
-	validate := child(t, func(_ context.Context, m *service.Message) (service.MessageBatch, error) {
+	validate := calls.Child(t, func(_ context.Context, m *service.Message) (service.MessageBatch, error) {
 		if b, _ := m.AsBytes(); string(b) == "decoded free" {
 			return nil, failure.NewPermanent("price", fmt.Errorf("price is 0"))
 		}
@@ -180,7 +185,7 @@ func TestStreamsInBothErrorHandlingModes(t *testing.T) {
 func TestTheHostSkipsWholeBatchesInStrictMode(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ran := 0
-		counts := child(t, func(_ context.Context, m *service.Message) (service.MessageBatch, error) {
+		counts := calls.Child(t, func(_ context.Context, m *service.Message) (service.MessageBatch, error) {
 			ran++
 			return service.MessageBatch{m}, nil
 		})
@@ -195,7 +200,7 @@ func TestTheHostSkipsWholeBatchesInStrictMode(t *testing.T) {
 func TestRetriesAreInTheDeadLetter(t *testing.T) {
 	for _, strict := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
-			fails := child(t, func(context.Context, *service.Message) (service.MessageBatch, error) {
+			fails := calls.Child(t, func(context.Context, *service.Message) (service.MessageBatch, error) {
 				return nil, failure.NewTransient("simulated", fmt.Errorf("Simulated processing failure"))
 			})
 			processed, letters, answer := run(t, strict, []string{
