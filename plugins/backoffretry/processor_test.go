@@ -5,8 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -14,7 +12,6 @@ import (
 	_ "github.com/redpanda-data/benthos/v4/public/components/pure"
 	"github.com/redpanda-data/benthos/v4/public/service"
 	"github.com/stretchr/testify/require"
-	"pgregory.net/rapid"
 
 	"github.com/orderflow/orderflow/internal/failure"
 	"github.com/orderflow/orderflow/internal/summary"
@@ -269,184 +266,6 @@ func TestTheStageIsTheLabelElseTheName(t *testing.T) {
 			require.Equal(t, want, history(t, err).Stage, yaml)
 		})
 	}
-}
-
-func TestTheWaitEndsAtOnceWhenTheContextEnds(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		p := build(t, "delays: [1h]\nprocessors: ["+calls.Child(t, func(context.Context, *service.Message) (service.MessageBatch, error) {
-			return nil, errBusy
-		})+"]")
-		ctx, cancel := context.WithCancel(t.Context())
-		start := time.Now()
-		time.AfterFunc(time.Second, cancel)
-		msg := service.NewMessage([]byte("x"))
-		out, err := p.Process(ctx, msg)
-		require.Empty(t, out)
-		require.Equal(t, context.Canceled, err)
-		require.Equal(t, time.Second, time.Since(start))
-		require.Zero(t, p.report.exhausted.Load())
-	})
-}
-
-func TestAChildThatWasInterruptedIsNotAFailure(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		ctx, cancel := context.WithCancel(t.Context())
-		p := build(t, "processors: ["+calls.Child(t, func(ctx context.Context, _ *service.Message) (service.MessageBatch, error) {
-			cancel()
-			return nil, failure.NewPermanent("call", fmt.Errorf("calling: %w", ctx.Err()))
-		})+"]")
-		_, err := p.Process(ctx, service.NewMessage([]byte("x")))
-		require.Equal(t, context.Canceled, err)
-	})
-}
-
-func TestAttemptsAreOnePlusRetriesAndWaitsAreTheDelays(t *testing.T) {
-	rapid.Check(t, func(r *rapid.T) {
-		delays := rapid.SliceOfN(rapid.IntRange(1, 100_000), 1, 6).Draw(r, "delays")
-		passesAt := rapid.IntRange(1, 8).Draw(r, "passes at attempt")
-		synctest.Test(t, func(t *testing.T) {
-			list := make([]string, len(delays))
-			for i, ms := range delays {
-				list[i] = fmt.Sprintf("%dms", ms)
-			}
-			start, tries := time.Now(), 0
-			p := build(t, fmt.Sprintf("delays: [%s]\nprocessors: [%s]", strings.Join(list, ", "), calls.Child(t, func(_ context.Context, m *service.Message) (service.MessageBatch, error) {
-				if tries++; tries < passesAt {
-					return nil, errBusy
-				}
-				return service.MessageBatch{m}, nil
-			})))
-			_, err := p.Process(t.Context(), service.NewMessage(nil))
-			attempts := min(passesAt, len(delays)+1)
-			require.Equal(t, attempts, tries)
-			require.Equal(t, passesAt > len(delays)+1, err != nil)
-			var want time.Duration
-			for _, ms := range delays[:attempts-1] {
-				want += time.Duration(ms) * time.Millisecond
-			}
-			require.Equal(t, want, time.Since(start))
-		})
-	})
-}
-
-func TestWrongConfigurationNamesTheFieldTheValueAndWhatIsAllowed(t *testing.T) {
-	ok := "processors: [{mapping: root = this}]\n"
-	tests := []struct{ name, yaml, want string }{
-		{"no duration", ok + "delays: [1s, soon]", `field delays.1: "soon": want a duration such as 500ms or 2s`},
-		{"negative", ok + "delays: [-1s]", `field delays.0: -1s: want a duration above 0`},
-		{"zero", ok + "delays: [0s]", `field delays.0: 0s: want a duration above 0`},
-		{"empty", ok + "delays: []", `field delays: []: want at least one delay`},
-		{"both", ok + "delays: [5s]\nmax_retries: 2", `fields delays and max_retries: give either delays, or initial_interval, multiplier, max_interval, jitter, max_retries`},
-		{"initial interval", ok + "initial_interval: never", `field initial_interval: "never": want a duration such as 500ms or 2s`},
-		{"initial interval of zero", ok + "initial_interval: 0s", `field initial_interval: 0s: want a duration above 0`},
-		{"multiplier", ok + "multiplier: 0.9", `field multiplier: 0.9: want a finite number of at least 1`},
-		{"maximum", ok + "max_interval: 10ms", `field max_interval: 10ms: want a duration of at least initial_interval (1s)`},
-		{"maximum of zero", ok + "max_interval: 0s", `field max_interval: 0s: want a duration of at least initial_interval (1s)`},
-		{"jitter", ok + "jitter: 2", `field jitter: 2: want a number from 0 to 1`},
-		{"retries", ok + "max_retries: 0", `field max_retries: 0: want a number from 1 to 1000`},
-		{"no children", "processors: []", `field processors: []: want at least one processor`},
-		{"a catch", "processors: [{mapping: root = this}, {catch: []}]", `field processors.1: catch: it would never run, since a message that failed skips the processors that follow; use try_catch around the processors that may fail`},
-		{"broken query", ok + "retry_if: 'error('", `'retry_if'`},
-	}
-	for _, test := range tests {
-		t.Run(test.name, func(t *testing.T) {
-			conf, err := spec().ParseYAML(test.yaml, service.GlobalEnvironment())
-			if err == nil {
-				_, err = fromParsed(conf, service.MockResources(), &summary.Report{})
-			}
-			require.ErrorContains(t, err, test.want)
-		})
-	}
-}
-
-func TestExponentialFieldsHaveDefaults(t *testing.T) {
-	conf, err := spec().ParseYAML("processors: [{mapping: root = this}]\nmax_retries: 4\nmax_interval: 5s", service.GlobalEnvironment())
-	require.NoError(t, err)
-	s, err := scheduleFromParsed(conf)
-	require.NoError(t, err)
-	var got []time.Duration
-	for i := range s.Retries() {
-		d, _ := s.Delay(i+1, nil)
-		got = append(got, d)
-	}
-	require.Equal(t, []time.Duration{time.Second, 2 * time.Second, 4 * time.Second, 5 * time.Second}, got)
-}
-
-func TestTheLinterRefusesBothWaysToGiveDelays(t *testing.T) {
-	for yaml, clean := range map[string]bool{
-		"backoff_retry: {delays: [1s, 2s], jitter: 0.1, processors: []}": false,
-		"backoff_retry: {delays: [1s, 2s, 4s], processors: []}":          true,
-		"backoff_retry: {jitter: 0.1, processors: []}":                   true,
-		"backoff_retry: {processors: []}":                                true,
-	} {
-		lints, err := service.GlobalEnvironment().NewComponentConfigLinter().LintProcessorYAML([]byte(yaml))
-		require.NoError(t, err)
-		require.Equal(t, clean, len(lints) == 0, "%s: %v", yaml, lints)
-	}
-}
-
-// The host must answer the batch of an interrupted message with an error, or not at all, and
-// nothing of it may reach an output.
-func TestAHardStopNeitherAcknowledgesNorDelivers(t *testing.T) {
-	for _, strict := range []bool{false, true} {
-		synctest.Test(t, func(t *testing.T) {
-			waiting := make(chan struct{})
-			b := service.NewStreamBuilder()
-			require.NoError(t, b.SetLoggerYAML("level: none"))
-			b.SetStrict(strict)
-			b.SetThreads(1)
-			require.NoError(t, b.AddProcessorYAML("backoff_retry: {delays: [1h], processors: ["+calls.Child(t, func(_ context.Context, m *service.Message) (service.MessageBatch, error) {
-				if b, _ := m.AsBytes(); string(b) == "fails" {
-					close(waiting)
-					return nil, errBusy
-				}
-				return service.MessageBatch{m}, nil
-			})+"]}"))
-			var delivered, acknowledged int
-			send, err := b.AddBatchProducerFunc()
-			require.NoError(t, err)
-			require.NoError(t, b.AddBatchConsumerFunc(func(context.Context, service.MessageBatch) error {
-				delivered++
-				return nil
-			}))
-			stream, err := b.Build()
-			require.NoError(t, err)
-			go func() { _ = stream.Run(context.Background()) }()
-			// The host may nack the batch or not answer at all: both deliver it again.
-			ctx, cancel := context.WithCancel(t.Context())
-			answered := make(chan struct{})
-			go func() {
-				defer close(answered)
-				if send(ctx, service.MessageBatch{service.NewMessage([]byte("sound")), service.NewMessage([]byte("fails"))}) == nil {
-					acknowledged++
-				}
-			}()
-			<-waiting
-			start := time.Now()
-			_ = stream.StopWithin(4 * time.Second)
-			require.LessOrEqual(t, time.Since(start), 4*time.Second)
-			synctest.Wait()
-			cancel()
-			<-answered
-			require.Zero(t, delivered)
-			require.Zero(t, acknowledged)
-		})
-	}
-}
-
-func TestManyThreadsWaitAtTheSameTime(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		p := build(t, "processors: ["+calls.Child(t, func(context.Context, *service.Message) (service.MessageBatch, error) { return nil, errBusy })+"]")
-		start := time.Now()
-		var wg sync.WaitGroup
-		for range 100 {
-			wg.Go(func() { _, _ = p.Process(t.Context(), service.NewMessage(nil)) })
-		}
-		wg.Wait()
-		require.Equal(t, 7*time.Second, time.Since(start))
-		require.EqualValues(t, 400, p.report.attempts.Load())
-		require.EqualValues(t, 100, p.report.exhausted.Load())
-	})
 }
 
 // BenchmarkNothingFails compares with the stock retry, both as the host runs them.

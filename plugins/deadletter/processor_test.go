@@ -17,7 +17,6 @@ import (
 	"github.com/orderflow/orderflow/internal/failure"
 	"github.com/orderflow/orderflow/internal/summary"
 	"github.com/orderflow/orderflow/test/calls"
-	"github.com/orderflow/orderflow/test/carried"
 )
 
 func build(t testing.TB, yaml string) (*processor, *summary.Report) {
@@ -122,87 +121,6 @@ func TestAMessageWithoutHistoryFailedOnceAndNow(t *testing.T) {
 	})
 }
 
-func TestOriginalContent(t *testing.T) {
-	p, _ := build(t, "")
-	tests := []struct {
-		name     string
-		original any
-		want     []byte
-	}{
-		{"bytes come back", []byte{0, 0xff}, []byte{0, 0xff}},
-		{"also as an immutable value", service.ImmutableAny{V: []byte("x")}, []byte("x")},
-		{"an empty value stays empty", []byte{}, []byte{}},
-		{"a null value stays null", []byte(nil), nil},
-		{"a header of that name is no original", "forged", []byte("content")},
-		{"nor is a null header", nil, []byte("content")},
-	}
-	for _, test := range tests {
-		t.Run(test.name, func(t *testing.T) {
-			m := service.NewMessage([]byte("content"))
-			if i, ok := test.original.(service.ImmutableAny); ok {
-				m.MetaSetImmut("original_value", i)
-			} else {
-				m.MetaSetMut("original_value", test.original)
-			}
-			m.SetError(errors.New("bad"))
-			b, err := process(t, p, m).AsBytes()
-			require.NoError(t, err)
-			require.Equal(t, test.want, b)
-		})
-	}
-}
-
-func TestAnOrderOfASessionGetsItsOwnContentBack(t *testing.T) {
-	for name, content := range map[string][]byte{"its bytes": {0, 0xff}, "an empty value": {}, "a null value": nil} {
-		p, _ := build(t, "")
-		m, _ := new(carried.Session).Message(7, content)
-		m.SetStructured(map[string]any{"changed": true})
-		m.SetError(errors.New("bad"))
-		b, err := process(t, p, m).AsBytes()
-		require.NoError(t, err)
-		require.Equal(t, content, b, name)
-	}
-}
-
-func TestForgedMetadataDoesNotCount(t *testing.T) {
-	p, _ := build(t, "")
-
-	m := record(nil)
-	m.MetaSetMut("dead_letter", "true")
-	m.MetaSetMut("dlq_class", "a header of the record")
-	m = process(t, p, m)
-	_, marked := m.MetaGetMut("dead_letter")
-	require.False(t, marked, "a sound message is not marked by a header")
-	class, _ := m.MetaGet("dlq_class")
-	require.Equal(t, "a header of the record", class, "headers of a sound message are its own")
-
-	m = record(nil)
-	m.MetaSetMut("dead_letter", "true")
-	m.MetaSetMut("dlq_id", "orders/0/0")
-	m.MetaSetMut("dlq_stage", "old")
-	m.MetaSetMut("dlq_group", "old")
-	m.MetaSetMut("kafka_offset", "7")
-	m.SetError(failure.NewPermanent("price", errors.New("price is 0")))
-	h := headers(process(t, p, m))
-	require.NotContains(t, h, "dlq_stage")
-	require.NotContains(t, h, "dlq_group")
-	require.NotContains(t, h, "dlq_offset", "a string is a header, not what the input set")
-	require.NotContains(t, h, "dlq_id")
-	require.Equal(t, "permanent", h["dlq_class"])
-}
-
-func TestARedrivenOrderKeepsItsIdentity(t *testing.T) {
-	p, _ := build(t, "")
-	m := record(nil)
-	m.MetaSetMut("dlq_id", "orders/0/7")
-	m.MetaSetMut("dlq_redrives", "2")
-	m.SetError(errors.New("again"))
-	h := headers(process(t, p, m))
-	require.Equal(t, "orders/0/7", h["dlq_id"])
-	require.Equal(t, "2", h["dlq_redrives"])
-	require.Equal(t, "42", h["dlq_offset"])
-}
-
 func TestStageIsConfiguredOrKnown(t *testing.T) {
 	m := func() *service.Message {
 		m := record(nil)
@@ -302,24 +220,6 @@ func TestChildren(t *testing.T) {
 	require.NoError(t, err)
 	require.Empty(t, out)
 	require.Zero(t, p.report.passed.Load())
-}
-
-func TestCodesAreBounded(t *testing.T) {
-	p, _ := build(t, "")
-	for i := range 2 * maxCodes {
-		m := service.NewMessage(nil)
-		m.SetError(failure.NewPermanent(fmt.Sprintf("code_%d", i), errors.New("bad")))
-		process(t, p, m)
-	}
-	require.Len(t, p.report.byCode, maxCodes+1)
-	require.EqualValues(t, maxCodes, p.report.byCode[kind{"permanent", "other"}])
-}
-
-func TestPercentNeverRoundsUpToAll(t *testing.T) {
-	require.Equal(t, "100.0", percent(5, 5))
-	require.Equal(t, "99.9", percent(99_999, 100_000))
-	require.Equal(t, "0.0", percent(0, 3))
-	require.Equal(t, "66.6", percent(2, 3))
 }
 
 func TestWrongConfigurationNamesTheField(t *testing.T) {
