@@ -1,13 +1,13 @@
 package dlqredrive
 
 import (
-	"fmt"
 	"time"
 
 	"github.com/redpanda-data/benthos/v4/public/service"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/orderflow/orderflow/internal/connection"
+	"github.com/orderflow/orderflow/internal/fields"
 )
 
 // Fields of the input.
@@ -144,39 +144,22 @@ type config struct {
 }
 
 func parseConfig(pc *service.ParsedConfig, extra []kgo.Opt) (*config, error) {
-	c := &config{}
+	f := fields.Of(pc)
+	c := &config{
+		topic:          f.Text(fieldTopic),
+		batchSize:      f.Number(fieldBatchSize, 1, maxBatchSize),
+		commitInterval: f.Duration(fieldCommitInterval, 10*time.Millisecond, time.Minute),
+		timeout:        f.Duration(fieldTimeout, time.Second, 15*time.Minute),
+		dryRun:         f.Bool(fieldDryRun),
+	}
+	if err := f.Err(); err != nil {
+		return nil, err
+	}
 	var err error
 	if c.opts, c.brokers, err = connection.Options(pc); err != nil {
 		return nil, err
 	}
 	c.opts = append(c.opts, kgo.MetadataMinAge(250*time.Millisecond))
 	c.opts = append(c.opts, extra...)
-	if c.topic, err = pc.FieldString(fieldTopic); err != nil {
-		return nil, err
-	}
-	if c.topic == "" {
-		return nil, fmt.Errorf("field %s: is empty", fieldTopic)
-	}
-	if c.batchSize, err = pc.FieldInt(fieldBatchSize); err != nil {
-		return nil, err
-	}
-	if c.batchSize < 1 || c.batchSize > maxBatchSize {
-		return nil, fmt.Errorf("field %s: %d is out of range: from 1 to %d", fieldBatchSize, c.batchSize, maxBatchSize)
-	}
-	if c.commitInterval, err = pc.FieldDuration(fieldCommitInterval); err != nil {
-		return nil, fmt.Errorf("field %s: %w", fieldCommitInterval, err)
-	}
-	if c.commitInterval < 10*time.Millisecond || c.commitInterval > time.Minute {
-		return nil, fmt.Errorf("field %s: %s is out of range: from 10ms to 1m0s", fieldCommitInterval, c.commitInterval)
-	}
-	if c.timeout, err = pc.FieldDuration(fieldTimeout); err != nil {
-		return nil, fmt.Errorf("field %s: %w", fieldTimeout, err)
-	}
-	if c.timeout < time.Second || c.timeout > 15*time.Minute {
-		return nil, fmt.Errorf("field %s: %s is out of range: from 1s to 15m0s", fieldTimeout, c.timeout)
-	}
-	if c.dryRun, err = pc.FieldBool(fieldDryRun); err != nil {
-		return nil, err
-	}
 	return c, nil
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/redpanda-data/benthos/v4/public/service"
 
+	"github.com/orderflow/orderflow/internal/fields"
 	"github.com/orderflow/orderflow/internal/redrive"
 	"github.com/orderflow/orderflow/internal/rendezvous"
 )
@@ -20,23 +21,11 @@ func newOutput(pc *service.ParsedConfig, res *service.Resources) (service.BatchO
 		return nil, service.BatchPolicy{}, 0, errors.New("output dlq_redrive needs an input dlq_redrive in the same stream: it writes in that input's transaction")
 	}
 	o := &output{hub: h}
-	target, err := pc.FieldString(fieldTarget)
-	if err != nil {
-		return nil, service.BatchPolicy{}, 0, err
-	}
-	other, err := pc.FieldBool(fieldAllowOther)
-	if err != nil {
-		return nil, service.BatchPolicy{}, 0, err
-	}
-	most, err := pc.FieldInt(fieldMaxRedrives)
-	if err != nil {
-		return nil, service.BatchPolicy{}, 0, err
-	}
-	if most < 0 {
-		return nil, service.BatchPolicy{}, 0, fmt.Errorf("field %s: %d: want a number of at least 0", fieldMaxRedrives, most)
-	}
-	parking, err := pc.FieldString(fieldParkingTopic)
-	if err != nil {
+	f := fields.Of(pc)
+	target, parking := f.Optional(fieldTarget), f.Optional(fieldParkingTopic)
+	other := f.Bool(fieldAllowOther)
+	most := f.Count(fieldMaxRedrives)
+	if err := f.Err(); err != nil {
 		return nil, service.BatchPolicy{}, 0, err
 	}
 	o.hub.add(func() {

@@ -15,6 +15,7 @@ import (
 	"github.com/orderflow/orderflow/internal/children"
 	"github.com/orderflow/orderflow/internal/connection"
 	"github.com/orderflow/orderflow/internal/failure"
+	"github.com/orderflow/orderflow/internal/fields"
 	"github.com/orderflow/orderflow/internal/query"
 	"github.com/orderflow/orderflow/internal/rendezvous"
 )
@@ -38,26 +39,25 @@ func newProcessor(pc *service.ParsedConfig, res *service.Resources) (*processor,
 	if h, ok := rendezvous.Find[*hub](res); ok {
 		p.hub = h
 	}
-	ids, err := pc.FieldStringList(fieldIDs)
-	if err != nil {
+	f := fields.Of(pc)
+	ids := connection.Split(f.List(fieldIDs))
+	where, mapping := strings.TrimSpace(f.Optional(fieldWhere)), strings.TrimSpace(f.Optional(fieldMap))
+	limit := f.Count(fieldLimit)
+	var err error
+	p.where, err = pc.FieldBloblang(fieldWhere)
+	f.Fail(fieldWhere, err)
+	if mapping != "" {
+		p.mapping, err = pc.FieldBloblang(fieldMap)
+		f.Fail(fieldMap, err)
+	}
+	rate, err := pc.FieldFloat(fieldRate)
+	f.Fail(fieldRate, err)
+	if !(rate >= 0) || math.IsInf(rate, 0) {
+		f.Fail(fieldRate, fmt.Errorf("%v: want a number of at least 0", rate))
+	}
+	p.pace = newPace(rate)
+	if err := f.Err(); err != nil {
 		return nil, err
-	}
-	ids = connection.Split(ids)
-	where, err := pc.FieldString(fieldWhere)
-	if err != nil {
-		return nil, err
-	}
-	if p.where, err = pc.FieldBloblang(fieldWhere); err != nil {
-		return nil, fmt.Errorf("field %s: %w", fieldWhere, err)
-	}
-	mapping, err := pc.FieldString(fieldMap)
-	if err != nil {
-		return nil, err
-	}
-	if strings.TrimSpace(mapping) != "" {
-		if p.mapping, err = pc.FieldBloblang(fieldMap); err != nil {
-			return nil, fmt.Errorf("field %s: %w", fieldMap, err)
-		}
 	}
 	if p.decode, err = children.FromParsed(pc, fieldDecode); err != nil {
 		return nil, err
@@ -65,28 +65,13 @@ func newProcessor(pc *service.ParsedConfig, res *service.Resources) (*processor,
 	if p.encode, err = children.FromParsed(pc, fieldEncode); err != nil {
 		return nil, err
 	}
-	rate, err := pc.FieldFloat(fieldRate)
-	if err != nil {
-		return nil, err
-	}
-	if !(rate >= 0) || math.IsInf(rate, 0) {
-		return nil, fmt.Errorf("field %s: %v: want a number of at least 0", fieldRate, rate)
-	}
-	p.pace = newPace(rate)
-	limit, err := pc.FieldInt(fieldLimit)
-	if err != nil {
-		return nil, err
-	}
-	if limit < 0 {
-		return nil, fmt.Errorf("field %s: %d: want a number of at least 0", fieldLimit, limit)
-	}
 	p.hub.add(func() {
 		p.hub.limit = int64(limit)
 		p.hub.plan.ids = map[string]bool{}
 		for _, id := range ids {
 			p.hub.plan.ids[id] = true
 		}
-		p.hub.run.IDs, p.hub.run.Where, p.hub.run.Map = ids, strings.TrimSpace(where), strings.TrimSpace(mapping)
+		p.hub.run.IDs, p.hub.run.Where, p.hub.run.Map = ids, where, mapping
 	})
 	return p, nil
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/orderflow/orderflow/internal/connection"
+	"github.com/orderflow/orderflow/internal/fields"
 )
 
 const (
@@ -141,26 +142,28 @@ func (c *config) clientOpts() []kgo.Opt {
 
 func parseConfig(pc *service.ParsedConfig) (*config, error) {
 	c := &config{}
-	f := fields{pc: pc}
-	c.topics = f.list(fieldTopics)
-	c.group = f.text(fieldGroup)
-	c.stateTopic = f.text(fieldStateTopic)
-	c.instanceID = f.optional(fieldInstanceID)
-	c.startOffset = f.optional(fieldStartOffset)
-	c.ordering.by = f.text(fieldOrdering)
-	c.ordering.holdKeys = f.text(fieldOnDeadLetter) == deadLetterHoldKey
-	c.commitInterval = f.duration(fieldCommitInterval, 10*time.Millisecond, time.Minute)
-	c.transactionTimeout = f.duration(fieldTransactionTimeout, time.Second, 15*time.Minute)
-	c.sessionTimeout = f.duration(fieldSessionTimeout, time.Second, 30*time.Minute)
-	c.heartbeatInterval = f.duration(fieldHeartbeatInterval, 100*time.Millisecond, 10*time.Minute)
-	c.rebalanceTimeout = f.duration(fieldRebalanceTimeout, time.Second, 30*time.Minute)
-	c.metadataMaxAge = f.duration(fieldMetadataMaxAge, 100*time.Millisecond, time.Hour)
-	c.fetchMaxBytes = f.number(fieldFetchMaxBytes, 1, 1<<30)
-	c.maxWaiting = f.number(fieldMaxWaiting, 1, 100_000_000)
-	c.batchSize = f.number(fieldBatchSize, 1, 100_000)
-	c.maxInFlight = f.number(fieldMaxInFlight, 1, 10_000)
-	if f.err != nil {
-		return nil, f.err
+	f := fields.Of(pc)
+	if c.topics = connection.Split(f.List(fieldTopics)); len(c.topics) == 0 {
+		f.Fail(fieldTopics, errors.New("is empty"))
+	}
+	c.group = f.Text(fieldGroup)
+	c.stateTopic = f.Text(fieldStateTopic)
+	c.instanceID = f.Optional(fieldInstanceID)
+	c.startOffset = f.Optional(fieldStartOffset)
+	c.ordering.by = f.Text(fieldOrdering)
+	c.ordering.holdKeys = f.Text(fieldOnDeadLetter) == deadLetterHoldKey
+	c.commitInterval = f.Duration(fieldCommitInterval, 10*time.Millisecond, time.Minute)
+	c.transactionTimeout = f.Duration(fieldTransactionTimeout, time.Second, 15*time.Minute)
+	c.sessionTimeout = f.Duration(fieldSessionTimeout, time.Second, 30*time.Minute)
+	c.heartbeatInterval = f.Duration(fieldHeartbeatInterval, 100*time.Millisecond, 10*time.Minute)
+	c.rebalanceTimeout = f.Duration(fieldRebalanceTimeout, time.Second, 30*time.Minute)
+	c.metadataMaxAge = f.Duration(fieldMetadataMaxAge, 100*time.Millisecond, time.Hour)
+	c.fetchMaxBytes = f.Number(fieldFetchMaxBytes, 1, 1<<30)
+	c.maxWaiting = f.Number(fieldMaxWaiting, 1, 100_000_000)
+	c.batchSize = f.Number(fieldBatchSize, 1, 100_000)
+	c.maxInFlight = f.Number(fieldMaxInFlight, 1, 10_000)
+	if err := f.Err(); err != nil {
+		return nil, err
 	}
 	if c.transactionTimeout <= c.commitInterval {
 		return nil, fmt.Errorf("field %s: %s is too short: it must be longer than %s, which is %s", fieldTransactionTimeout, c.transactionTimeout, fieldCommitInterval, c.commitInterval)
@@ -180,58 +183,4 @@ func parseConfig(pc *service.ParsedConfig) (*config, error) {
 	var err error
 	c.connection, c.brokers, err = connection.Options(pc)
 	return c, err
-}
-
-// fields reads config fields and keeps the first error, which names the field and the value.
-type fields struct {
-	pc  *service.ParsedConfig
-	err error
-}
-
-func (f *fields) fail(name string, err error) {
-	if f.err == nil && err != nil {
-		f.err = fmt.Errorf("field %s: %w", name, err)
-	}
-}
-
-func (f *fields) optional(name string) string {
-	v, err := f.pc.FieldString(name)
-	f.fail(name, err)
-	return v
-}
-
-func (f *fields) text(name string) string {
-	v := f.optional(name)
-	if v == "" {
-		f.fail(name, errors.New("is empty"))
-	}
-	return v
-}
-
-func (f *fields) list(name string) []string {
-	items, err := f.pc.FieldStringList(name)
-	f.fail(name, err)
-	all := connection.Split(items)
-	if len(all) == 0 {
-		f.fail(name, errors.New("is empty"))
-	}
-	return all
-}
-
-func (f *fields) duration(name string, low, high time.Duration) time.Duration {
-	v, err := f.pc.FieldDuration(name)
-	f.fail(name, err)
-	if err == nil && (v < low || v > high) {
-		f.fail(name, fmt.Errorf("%s is out of range: from %s to %s", v, low, high))
-	}
-	return v
-}
-
-func (f *fields) number(name string, low, high int) int {
-	v, err := f.pc.FieldInt(name)
-	f.fail(name, err)
-	if err == nil && (v < low || v > high) {
-		f.fail(name, fmt.Errorf("%d is out of range: from %d to %d", v, low, high))
-	}
-	return v
 }

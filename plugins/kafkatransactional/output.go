@@ -12,6 +12,7 @@ import (
 	"github.com/redpanda-data/benthos/v4/public/service"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/orderflow/orderflow/internal/fields"
 	"github.com/orderflow/orderflow/internal/rendezvous"
 	"github.com/orderflow/orderflow/internal/session"
 )
@@ -133,15 +134,13 @@ func parseOutput(pc *service.ParsedConfig, res *service.Resources) (*output, int
 			o.metadata = filter
 		}
 	}
-	if o.originalHeaders, err = pc.FieldBool(fieldOriginalHeaders); err != nil {
-		return nil, 0, fmt.Errorf("field %s: %w", fieldOriginalHeaders, err)
-	}
-	f := fields{pc: pc}
-	partitioner, compression := f.text(fieldPartitioner), f.text(fieldCompression)
-	o.deadLetter = f.text(fieldOutcome) == outcomeDeadLetter
-	o.waitIfRefused = f.text(fieldWhenRefused) == refusedWait
-	if f.err != nil {
-		return nil, 0, f.err
+	f := fields.Of(pc)
+	o.originalHeaders = f.Bool(fieldOriginalHeaders)
+	partitioner, compression := f.Text(fieldPartitioner), f.Text(fieldCompression)
+	o.deadLetter = f.Text(fieldOutcome) == outcomeDeadLetter
+	o.waitIfRefused = f.Text(fieldWhenRefused) == refusedWait
+	if err := f.Err(); err != nil {
+		return nil, 0, err
 	}
 	if (partitioner == "manual") != (o.partition != nil) {
 		return nil, 0, fmt.Errorf("field %s: is needed with %s manual, and only then", fieldPartition, fieldPartitioner)
