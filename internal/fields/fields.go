@@ -79,12 +79,22 @@ func (r *Reader) Number(name string, low, high int) int {
 	return v
 }
 
-// Count reads a whole number that is not negative.
-func (r *Reader) Count(name string) int {
+// AtLeast reads a whole number that is not below low.
+func (r *Reader) AtLeast(name string, low int) int {
 	v, err := r.conf.FieldInt(name)
 	r.Fail(name, err)
-	if v < 0 {
-		r.Fail(name, fmt.Errorf("%d: want a number of at least 0", v))
+	if err == nil && v < low {
+		r.Fail(name, fmt.Errorf("%d: want a number of at least %d", v, low))
+	}
+	return v
+}
+
+// Interval reads the time between two reports, of which there are none if it is 0s.
+func (r *Reader) Interval(name string) time.Duration {
+	text := r.Optional(name)
+	v, err := time.ParseDuration(text)
+	if err != nil || v < 0 {
+		r.Fail(name, fmt.Errorf("%q: want a duration such as 10s, or 0s for none", text))
 	}
 	return v
 }

@@ -14,7 +14,6 @@ package deadletter
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"time"
 
@@ -23,6 +22,7 @@ import (
 	"github.com/orderflow/orderflow/internal/children"
 	"github.com/orderflow/orderflow/internal/deadletter"
 	"github.com/orderflow/orderflow/internal/failure"
+	"github.com/orderflow/orderflow/internal/fields"
 	"github.com/orderflow/orderflow/internal/session"
 	"github.com/orderflow/orderflow/internal/summary"
 )
@@ -120,28 +120,21 @@ output:
 }
 
 func fromParsed(conf *service.ParsedConfig, mgr *service.Resources, sum *summary.Report) (*processor, error) {
-	p := &processor{report: newReport(mgr.Metrics())}
+	f := fields.Of(conf)
+	p := &processor{
+		report:   newReport(mgr.Metrics()),
+		group:    f.Optional(fieldGroup),
+		original: f.Optional(fieldOriginal),
+		stage:    f.Optional(fieldStage),
+		all:      f.Bool(fieldAll),
+	}
 	var err error
-	if p.group, err = conf.FieldString(fieldGroup); err != nil {
-		return nil, err
-	}
-	dialect, err := conf.FieldString(fieldDialect)
-	if err != nil {
-		return nil, err
-	}
-	if p.dialect, err = deadletter.ParseDialect(dialect); err != nil {
-		return nil, fmt.Errorf("field %s: %w", fieldDialect, err)
-	}
-	if p.original, err = conf.FieldString(fieldOriginal); err != nil {
-		return nil, err
-	}
+	p.dialect, err = deadletter.ParseDialect(f.Optional(fieldDialect))
+	f.Fail(fieldDialect, err)
 	if p.original == "" {
-		return nil, errors.New(`field original_value: "": want the name of a metadata key`)
+		f.Fail(fieldOriginal, errors.New(`"": want the name of a metadata key`))
 	}
-	if p.stage, err = conf.FieldString(fieldStage); err != nil {
-		return nil, err
-	}
-	if p.all, err = conf.FieldBool(fieldAll); err != nil {
+	if err := f.Err(); err != nil {
 		return nil, err
 	}
 	if p.errorText, err = conf.FieldInterpolatedString(fieldError); err != nil {

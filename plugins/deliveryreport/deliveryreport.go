@@ -20,6 +20,7 @@ import (
 
 	"github.com/redpanda-data/benthos/v4/public/service"
 
+	"github.com/orderflow/orderflow/internal/fields"
 	"github.com/orderflow/orderflow/internal/summary"
 )
 
@@ -93,22 +94,12 @@ type config struct {
 }
 
 func configFromParsed(parsed *service.ParsedConfig) (conf config, err error) {
-	if conf.maxInFlight, err = parsed.FieldInt(fieldMaxInFlight); err != nil {
-		return conf, fmt.Errorf("field %s: %w", fieldMaxInFlight, err)
-	}
-	if conf.maxInFlight < 1 {
-		return conf, fmt.Errorf("field %s: %d is too small, allowed is 1 or more", fieldMaxInFlight, conf.maxInFlight)
-	}
-	interval, err := parsed.FieldString(fieldLogInterval)
-	if err != nil {
-		return conf, fmt.Errorf("field %s: %w", fieldLogInterval, err)
-	}
-	if conf.logInterval, err = time.ParseDuration(interval); err != nil || conf.logInterval < 0 {
-		return conf, fmt.Errorf("field %s: %q is not allowed, allowed is a duration of 0s or more, such as 5s", fieldLogInterval, interval)
-	}
-	text, err := parsed.FieldString(fieldMessageID)
-	if err != nil {
-		return conf, fmt.Errorf("field %s: %w", fieldMessageID, err)
+	f := fields.Of(parsed)
+	conf.maxInFlight = f.AtLeast(fieldMaxInFlight, 1)
+	conf.logInterval = f.Interval(fieldLogInterval)
+	text := f.Optional(fieldMessageID)
+	if err := f.Err(); err != nil {
+		return conf, err
 	}
 	if text == "" {
 		return conf, nil

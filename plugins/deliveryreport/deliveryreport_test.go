@@ -251,9 +251,9 @@ func TestAHardStopDoesNotWaitForAHangingChild(t *testing.T) {
 
 func TestWrongConfigNamesFieldValueAndWhatIsAllowed(t *testing.T) {
 	for name, tt := range map[string]struct{ yaml, want string }{
-		"nothing in flight":     {"max_in_flight: 0", "field max_in_flight: 0 is too small, allowed is 1 or more"},
-		"a negative interval":   {"log_interval: -5s", `field log_interval: "-5s" is not allowed, allowed is a duration of 0s or more, such as 5s`},
-		"an interval of a word": {"log_interval: often", `field log_interval: "often" is not allowed, allowed is a duration of 0s or more, such as 5s`},
+		"nothing in flight":     {"max_in_flight: 0", "field max_in_flight: 0: want a number of at least 1"},
+		"a negative interval":   {"log_interval: -5s", `field log_interval: "-5s": want a duration such as 10s, or 0s for none`},
+		"an interval of a word": {"log_interval: often", `field log_interval: "often": want a duration such as 10s, or 0s for none`},
 		"a broken id":           {"message_id: ${! nope( }", `field message_id: "${! nope( }" is not allowed, allowed is a string with Bloblang functions: `},
 	} {
 		t.Run(name, func(t *testing.T) {

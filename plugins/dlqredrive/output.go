@@ -24,7 +24,7 @@ func newOutput(pc *service.ParsedConfig, res *service.Resources) (service.BatchO
 	f := fields.Of(pc)
 	target, parking := f.Optional(fieldTarget), f.Optional(fieldParkingTopic)
 	other := f.Bool(fieldAllowOther)
-	most := f.Count(fieldMaxRedrives)
+	most := f.AtLeast(fieldMaxRedrives, 0)
 	if err := f.Err(); err != nil {
 		return nil, service.BatchPolicy{}, 0, err
 	}

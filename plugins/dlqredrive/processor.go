@@ -42,7 +42,7 @@ func newProcessor(pc *service.ParsedConfig, res *service.Resources) (*processor,
 	f := fields.Of(pc)
 	ids := connection.Split(f.List(fieldIDs))
 	where, mapping := strings.TrimSpace(f.Optional(fieldWhere)), strings.TrimSpace(f.Optional(fieldMap))
-	limit := f.Count(fieldLimit)
+	limit := f.AtLeast(fieldLimit, 0)
 	var err error
 	p.where, err = pc.FieldBloblang(fieldWhere)
 	f.Fail(fieldWhere, err)

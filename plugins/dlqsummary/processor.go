@@ -20,6 +20,7 @@ import (
 
 	"github.com/orderflow/orderflow/internal/aggregate"
 	"github.com/orderflow/orderflow/internal/deadletter"
+	"github.com/orderflow/orderflow/internal/fields"
 	"github.com/orderflow/orderflow/internal/query"
 	"github.com/orderflow/orderflow/internal/summary"
 	"github.com/orderflow/orderflow/internal/triage"
@@ -84,29 +85,12 @@ pipeline:
 }
 
 func fromParsed(conf *service.ParsedConfig, mgr *service.Resources, sum *summary.Report) (*processor, error) {
-	maxGroups, err := conf.FieldInt(fieldMaxGroups)
-	if err != nil {
+	f := fields.Of(conf)
+	maxGroups, maxOrders := f.AtLeast(fieldMaxGroups, 1), f.AtLeast(fieldMaxOrders, 0)
+	interval := f.Interval(fieldLogInterval)
+	if err := f.Err(); err != nil {
 		return nil, err
 	}
-	if maxGroups < 1 {
-		return nil, fmt.Errorf("field %s: %d: want a number of at least 1", fieldMaxGroups, maxGroups)
-	}
-	maxOrders, err := conf.FieldInt(fieldMaxOrders)
-	if err != nil {
-		return nil, err
-	}
-	if maxOrders < 0 {
-		return nil, fmt.Errorf("field %s: %d: want a number of at least 0", fieldMaxOrders, maxOrders)
-	}
-	text, err := conf.FieldString(fieldLogInterval)
-	if err != nil {
-		return nil, err
-	}
-	interval, err := time.ParseDuration(text)
-	if err != nil || interval < 0 {
-		return nil, fmt.Errorf("field %s: %q: want a duration such as 10s, or 0s for none", fieldLogInterval, text)
-	}
-
 	p := &processor{
 		interval: interval,
 		log:      mgr.Logger(),
@@ -118,9 +102,11 @@ func fromParsed(conf *service.ParsedConfig, mgr *service.Resources, sum *summary
 	}
 	for field, to := range map[string]**bloblang.Executor{fieldID: &p.id, fieldAbout: &p.about, fieldValue: &p.value} {
 		if conf.Contains(field) {
-			if *to, err = conf.FieldBloblang(field); err != nil {
+			mapping, err := conf.FieldBloblang(field)
+			if err != nil {
 				return nil, err
 			}
+			*to = mapping
 		}
 	}
 

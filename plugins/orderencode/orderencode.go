@@ -13,6 +13,7 @@ import (
 	"github.com/redpanda-data/benthos/v4/public/service"
 
 	"github.com/orderflow/orderflow/internal/failure"
+	"github.com/orderflow/orderflow/internal/fields"
 	"github.com/orderflow/orderflow/internal/order"
 	"github.com/orderflow/orderflow/internal/order/adapter"
 )
@@ -84,16 +85,9 @@ func fromParsed(conf *service.ParsedConfig, mgr *service.Resources) (*processor,
 	if err != nil {
 		return nil, err
 	}
-	framing, err := conf.FieldString(fieldFraming)
-	if err != nil {
-		return nil, err
-	}
-	subject, err := conf.FieldString(fieldSubject)
-	if err != nil {
-		return nil, err
-	}
-	register, err := conf.FieldBool(fieldRegister)
-	if err != nil {
+	f := fields.Of(conf)
+	framing, subject, register := f.Optional(fieldFraming), f.Optional(fieldSubject), f.Bool(fieldRegister)
+	if err := f.Err(); err != nil {
 		return nil, err
 	}
 

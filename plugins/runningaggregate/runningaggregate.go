@@ -21,6 +21,7 @@ import (
 
 	"github.com/orderflow/orderflow/internal/aggregate"
 	"github.com/orderflow/orderflow/internal/failure"
+	"github.com/orderflow/orderflow/internal/fields"
 	"github.com/orderflow/orderflow/internal/session"
 	"github.com/orderflow/orderflow/internal/summary"
 )
@@ -118,26 +119,11 @@ func configFromParsed(parsed *service.ParsedConfig) (conf config, err error) {
 	if conf.groupBy, err = mappingFromParsed(parsed, fieldGroupBy); err != nil {
 		return conf, err
 	}
-	if conf.maxGroups, err = parsed.FieldInt(fieldMaxGroups); err != nil {
-		return conf, fmt.Errorf("field %s: %w", fieldMaxGroups, err)
-	}
-	if conf.maxGroups < 1 {
-		return conf, fmt.Errorf("field %s: %d is too small, allowed is 1 or more", fieldMaxGroups, conf.maxGroups)
-	}
-	interval, err := parsed.FieldString(fieldLogInterval)
-	if err != nil {
-		return conf, fmt.Errorf("field %s: %w", fieldLogInterval, err)
-	}
-	if conf.logInterval, err = time.ParseDuration(interval); err != nil || conf.logInterval < 0 {
-		return conf, fmt.Errorf("field %s: %q is not allowed, allowed is a duration of 0s or more, such as 1s", fieldLogInterval, interval)
-	}
-	if conf.metadataPrefix, err = parsed.FieldString(fieldMetadataPrefix); err != nil {
-		return conf, fmt.Errorf("field %s: %w", fieldMetadataPrefix, err)
-	}
-	if conf.name, err = parsed.FieldString(fieldName); err != nil {
-		return conf, fmt.Errorf("field %s: %w", fieldName, err)
-	}
-	return conf, nil
+	f := fields.Of(parsed)
+	conf.maxGroups = f.AtLeast(fieldMaxGroups, 1)
+	conf.logInterval = f.Interval(fieldLogInterval)
+	conf.metadataPrefix, conf.name = f.Optional(fieldMetadataPrefix), f.Optional(fieldName)
+	return conf, f.Err()
 }
 
 type processor struct {

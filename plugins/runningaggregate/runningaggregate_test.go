@@ -262,9 +262,9 @@ func TestWrongConfigNamesFieldValueAndWhatIsAllowed(t *testing.T) {
 		"an empty value":        {`value: ""`, `field value: it is empty, allowed is a Bloblang mapping such as this.price`},
 		"a broken value":        {`value: "this.("`, `field value: "this.(" is not allowed, allowed is a Bloblang mapping: `},
 		"a broken grouping":     {`group_by: "nope("`, `field group_by: "nope(" is not allowed, allowed is a Bloblang mapping: `},
-		"no groups":             {`max_groups: 0`, `field max_groups: 0 is too small, allowed is 1 or more`},
-		"a negative interval":   {`log_interval: -1s`, `field log_interval: "-1s" is not allowed, allowed is a duration of 0s or more, such as 1s`},
-		"an interval of a word": {`log_interval: soon`, `field log_interval: "soon" is not allowed, allowed is a duration of 0s or more, such as 1s`},
+		"no groups":             {`max_groups: 0`, `field max_groups: 0: want a number of at least 1`},
+		"a negative interval":   {`log_interval: -1s`, `field log_interval: "-1s": want a duration such as 10s, or 0s for none`},
+		"an interval of a word": {`log_interval: soon`, `field log_interval: "soon": want a duration such as 10s, or 0s for none`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			parsed, err := spec().ParseYAML(tt.yaml, nil)
