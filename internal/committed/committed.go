@@ -1,5 +1,6 @@
 // Package committed reads what a topic holds: the committed records of its partitions, from the
-// first one to an end that was fixed when the reading began.
+// first one to an end that was fixed when the reading began. What is to be read is in committed.go,
+// how it is read in reader.go.
 package committed
 
 import (
@@ -9,11 +10,9 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
-	"github.com/twmb/franz-go/pkg/kgo"
 )
 
 // Range is a stretch of a partition: the offset of its first record, and the one after its last.
@@ -61,62 +60,4 @@ func ranges(ctx context.Context, adm *kadm.Client, list func(context.Context, ..
 		all[partition] = Range{From: start.Offset, To: end.Offset}
 	}
 	return all, nil
-}
-
-// Read calls fn for each committed record in the ranges, by partition in the order of their
-// offsets, and returns how many there were. The options are those of a client: brokers and how
-// to talk to them. An error of fn ends the reading and is returned as it is.
-func Read(ctx context.Context, opts []kgo.Opt, topic string, ranges map[int32]Range, fn func(*kgo.Record) error) (int64, error) {
-	left := map[int32]int64{}
-	from := map[int32]kgo.Offset{}
-	for partition, r := range ranges {
-		if r.From < r.To {
-			left[partition] = r.To
-			from[partition] = kgo.NewOffset().At(r.From)
-		}
-	}
-	if len(left) == 0 {
-		return 0, nil
-	}
-	cl, err := kgo.NewClient(append(slices.Clone(opts),
-		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: from}),
-		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
-		kgo.KeepControlRecords(), // a partition that ends in markers would never reach its end
-		kgo.FetchMaxWait(500*time.Millisecond),
-	)...)
-	if err != nil {
-		return 0, err
-	}
-	defer cl.Close()
-	var records int64
-	for len(left) > 0 {
-		fetches := cl.PollFetches(ctx)
-		if err := ctx.Err(); err != nil {
-			return records, fmt.Errorf("reading %s: %w", topic, err)
-		}
-		var errs []error
-		fetches.EachError(func(_ string, partition int32, err error) {
-			errs = append(errs, fmt.Errorf("reading %s/%d: %w", topic, partition, err))
-		})
-		if len(errs) > 0 {
-			return records, errors.Join(errs...)
-		}
-		for iter := fetches.RecordIter(); !iter.Done(); {
-			rec := iter.Next()
-			end, ok := left[rec.Partition]
-			if !ok {
-				continue
-			}
-			if !rec.Attrs.IsControl() && rec.Offset < end {
-				records++
-				if err := fn(rec); err != nil {
-					return records, err
-				}
-			}
-			if rec.Offset+1 >= end {
-				delete(left, rec.Partition)
-			}
-		}
-	}
-	return records, nil
 }

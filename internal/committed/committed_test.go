@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -25,15 +27,23 @@ type world struct {
 
 // start makes a broker with the topic "t" of two partitions.
 func start(t *testing.T) *world {
-	cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(2, "t"))
+	w, stop := startOn(t, kfake.ListenFn(net.Listen))
+	t.Cleanup(stop)
+	return w
+}
+
+// startOn is start with an option for the broker, and others for its clients.
+func startOn(t *testing.T, broker kfake.Opt, clients ...kgo.Opt) (w *world, stop func()) {
+	cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(2, "t"), broker)
 	require.NoError(t, err)
-	t.Cleanup(cluster.Close)
-	w := &world{t: t, opts: []kgo.Opt{kgo.SeedBrokers(cluster.ListenAddrs()...)}}
+	w = &world{t: t, opts: append(clients, kgo.SeedBrokers(cluster.ListenAddrs()...))}
 	w.cl, err = kgo.NewClient(append(w.opts, kgo.TransactionalID("writer"), kgo.RecordPartitioner(kgo.ManualPartitioner()))...)
 	require.NoError(t, err)
-	t.Cleanup(w.cl.Close)
 	w.adm = kadm.NewClient(w.cl)
-	return w
+	return w, func() {
+		w.cl.Close()
+		cluster.Close()
+	}
 }
 
 // write produces values to partition 0 in a transaction that end ends, or leaves open.
@@ -111,6 +121,47 @@ func TestReadingToTheHighWatermarkWaitsForTheOpenTransaction(t *testing.T) {
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 	require.NoError(t, w.commit())
 	require.Equal(t, []string{"late"}, w.read(all))
+}
+
+// The offsets were listed before; what they name is gone when it is to be read.
+func TestWhatRetentionDeletesMeanwhileIsGivenUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		virtual := &kfake.VirtualNetwork{}
+		w, stop := startOn(t, kfake.ListenFn(virtual.Listen), kgo.Dialer(virtual.DialContext))
+		defer stop()
+		w.write(w.commit, "a", "b", "c")
+		all, err := committed.All(t.Context(), w.adm, "t")
+		require.NoError(t, err)
+		deleted := kadm.Offsets{}
+		deleted.AddOffset("t", 0, 2, -1)
+		_, err = w.adm.DeleteRecords(t.Context(), deleted)
+		require.NoError(t, err)
+		require.Equal(t, []string{"c"}, w.read(all), "what is left is read")
+
+		deleted.AddOffset("t", 0, all[0].To, -1)
+		_, err = w.adm.DeleteRecords(t.Context(), deleted)
+		require.NoError(t, err)
+		require.Empty(t, w.read(all))
+	})
+}
+
+func TestAReaderReturnsPiecesAndTellsWhatIsLeft(t *testing.T) {
+	w := start(t)
+	w.write(w.commit, "a", "b", "c")
+	r, err := committed.NewReader(w.opts, "t", map[int32]committed.Range{0: {To: 3}, 1: {}})
+	require.NoError(t, err)
+	defer r.Close()
+	var values []string
+	for left := int64(3); left > 0; left-- {
+		require.False(t, r.Done())
+		require.Equal(t, left, r.Left())
+		recs, err := r.Poll(t.Context(), 1)
+		require.NoError(t, err)
+		require.Len(t, recs, 1)
+		values = append(values, string(recs[0].Value))
+	}
+	require.True(t, r.Done())
+	require.Equal(t, []string{"a", "b", "c"}, values)
 }
 
 func TestErrorsSayWhere(t *testing.T) {

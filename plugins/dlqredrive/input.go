@@ -5,8 +5,7 @@
 //
 // One batch is in flight at a time, and is one transaction: the output writes into it, the
 // acknowledgement commits it. The idea is in plan.go (which letters, where to) and letter.go
-// (what a letter becomes); hub.go is where the three parts meet, client.go has the transactions,
-// reader.go reads the letters.
+// (what a letter becomes); hub.go is where the three parts meet, client.go has the transactions.
 package dlqredrive
 
 import (
@@ -20,6 +19,7 @@ import (
 	"github.com/redpanda-data/benthos/v4/public/service"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/orderflow/orderflow/internal/committed"
 	"github.com/orderflow/orderflow/internal/rendezvous"
 	"github.com/orderflow/orderflow/internal/summary"
 )
@@ -62,15 +62,15 @@ type input struct {
 
 	mu      sync.Mutex
 	client  *client
-	reader  *reader
-	topicID string    // of the topic that it reads
-	queue   []*letter // read, and not yet handed out
-	marked  int64     // letters, not yet read, that were open no more when the run began
-	seen    int64     // those that are open
-	single  int       // of the queue, how many are handed out one by one
-	doubt   *batch    // whether it was committed is not known
-	lost    error     // the client is of no more use
-	losses  int       // in a row
+	reader  *committed.Reader // of the letters; it outlives the clients that write
+	topicID string            // of the topic that it reads
+	queue   []*letter         // read, and not yet handed out
+	marked  int64             // letters, not yet read, that were open no more when the run began
+	seen    int64             // those that are open
+	single  int               // of the queue, how many are handed out one by one
+	doubt   *batch            // whether it was committed is not known
+	lost    error             // the client is of no more use
+	losses  int               // in a row
 	idle    chan struct{}
 	written bool // the audit record has been, so that it has to be ended
 }
@@ -115,7 +115,11 @@ func (in *input) Connect(ctx context.Context) error {
 		return err
 	}
 	if in.reader == nil {
-		if in.reader, err = newReader(ctx, in.conf.opts, c.adm, in.conf.topic); err != nil {
+		ranges, err := committed.Stable(ctx, c.adm, in.conf.topic)
+		if err == nil {
+			in.reader, err = committed.NewReader(in.conf.opts, in.conf.topic, ranges)
+		}
+		if err != nil {
 			c.close()
 			return err
 		}
@@ -160,7 +164,7 @@ func (in *input) next(ctx context.Context) (*batch, error) {
 	if in.client == nil {
 		return nil, service.ErrNotConnected
 	}
-	for in.lost == nil && len(in.queue) == 0 && !in.reader.done() {
+	for in.lost == nil && len(in.queue) == 0 && !in.reader.Done() {
 		if err := in.read(ctx); err != nil {
 			return nil, err
 		}
@@ -187,8 +191,11 @@ func (in *input) next(ctx context.Context) (*batch, error) {
 
 // read fills the queue with letters that are open. Once the limit is reached it only counts them.
 func (in *input) read(ctx context.Context) error {
-	recs, err := in.reader.poll(ctx, in.conf.batchSize)
+	recs, err := in.reader.Poll(ctx, in.conf.batchSize)
 	if err != nil {
+		if ctx.Err() != nil {
+			return ctx.Err() // a stop
+		}
 		return err
 	}
 	full := in.hub.isFull()
@@ -215,7 +222,7 @@ func (in *input) read(ctx context.Context) error {
 // read yet it takes each offset for a letter, and knows how many of them are marked.
 func (in *input) progress() {
 	passed := in.seen - int64(len(in.queue))
-	rest := max(0, in.reader.rest()-in.marked)
+	rest := max(0, in.reader.Left()-in.marked)
 	in.hub.progress(passed, in.seen+rest)
 }
 
@@ -239,7 +246,7 @@ func (in *input) Close(context.Context) error {
 		in.client = nil
 	}
 	if in.reader != nil {
-		in.reader.close()
+		in.reader.Close()
 	}
 	in.withdraw()
 	return nil

@@ -225,17 +225,17 @@ var product = map[string]mutant{
 
 	// What is read back from the broker.
 	"reads what was aborted": {
-		"internal/committed/committed.go", "kgo.ReadCommitted()",
+		"internal/committed/reader.go", "kgo.ReadCommitted()",
 		"kgo.ReadUncommitted()",
 		"TestReadsWhatIsCommittedAndNothingElse",
 	},
 	"restores from the wrong offset": {
-		"internal/committed/committed.go", "At(r.From)",
-		"At(r.From + 1)",
+		"internal/committed/reader.go", "At(at.From)",
+		"At(at.From + 1)",
 		"TestReadsWhatIsCommittedAndNothingElse",
 	},
 	"restores beyond the end": {
-		"internal/committed/committed.go", "!rec.Attrs.IsControl() && rec.Offset < end",
+		"internal/committed/reader.go", "!rec.Attrs.IsControl() && rec.Offset < at.To",
 		"!rec.Attrs.IsControl()",
 		"TestAnEndThatIsNotThereIsNotPassed",
 	},

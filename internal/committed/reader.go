@@ -1,0 +1,147 @@
+package committed
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// silence is how long nothing may come before a reader asks whether retention has deleted what it
+// waits for.
+const silence = 5 * time.Second
+
+// Reader reads ranges of a topic piece by piece. It is used by one goroutine at a time.
+type Reader struct {
+	cl    *kgo.Client // nil if there was nothing to read
+	topic string
+	left  map[int32]Range // what is still to be read, by partition
+}
+
+// NewReader makes a reader of ranges of a topic. The options are those of a client: brokers and how
+// to talk to them.
+func NewReader(opts []kgo.Opt, topic string, ranges map[int32]Range) (*Reader, error) {
+	r := &Reader{topic: topic, left: map[int32]Range{}}
+	from := map[int32]kgo.Offset{}
+	for partition, at := range ranges {
+		if at.From < at.To {
+			r.left[partition] = at
+			from[partition] = kgo.NewOffset().At(at.From)
+		}
+	}
+	if r.Done() {
+		return r, nil
+	}
+	cl, err := kgo.NewClient(append(slices.Clone(opts),
+		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: from}),
+		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), // retention may be faster than the reader
+		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
+		kgo.KeepControlRecords(), // a partition that ends in markers would never reach its end
+		kgo.FetchMaxWait(500*time.Millisecond),
+	)...)
+	if err != nil {
+		return nil, err
+	}
+	r.cl = cl
+	return r, nil
+}
+
+// Done tells whether all was read.
+func (r *Reader) Done() bool { return len(r.left) == 0 }
+
+// Left is how many offsets are still to be read.
+func (r *Reader) Left() int64 {
+	var n int64
+	for _, at := range r.left {
+		n += at.To - at.From
+	}
+	return n
+}
+
+// Poll waits for the next records and returns them, by partition in the order of their offsets; at
+// most so many, or, if that is 0, all that have come. It returns none when nothing came for a while.
+func (r *Reader) Poll(ctx context.Context, most int) ([]*kgo.Record, error) {
+	wait, cancel := context.WithTimeout(ctx, silence)
+	defer cancel()
+	fetches := r.cl.PollRecords(wait, most)
+	if err := ctx.Err(); err != nil {
+		return nil, fmt.Errorf("reading %s: %w", r.topic, err)
+	}
+	var errs []error
+	fetches.EachError(func(_ string, partition int32, err error) {
+		if !errors.Is(err, context.DeadlineExceeded) {
+			errs = append(errs, fmt.Errorf("reading %s/%d: %w", r.topic, partition, err))
+		}
+	})
+	if len(errs) > 0 {
+		return nil, errors.Join(errs...)
+	}
+	if fetches.Empty() {
+		return nil, r.forget(ctx)
+	}
+	recs := make([]*kgo.Record, 0, fetches.NumRecords())
+	fetches.EachRecord(func(rec *kgo.Record) {
+		at, ok := r.left[rec.Partition]
+		if !ok {
+			return
+		}
+		if !rec.Attrs.IsControl() && rec.Offset < at.To {
+			recs = append(recs, rec)
+		}
+		if at.From = rec.Offset + 1; at.From >= at.To {
+			delete(r.left, rec.Partition)
+		} else {
+			r.left[rec.Partition] = at
+		}
+	})
+	return recs, nil
+}
+
+// forget gives up what retention has deleted.
+func (r *Reader) forget(ctx context.Context) error {
+	starts, err := kadm.NewClient(r.cl).ListStartOffsets(ctx, r.topic)
+	if err != nil {
+		return fmt.Errorf("listing offsets of %s: %w", r.topic, err)
+	}
+	for partition, at := range r.left {
+		if start, ok := starts.Lookup(r.topic, partition); ok && start.Err == nil && start.Offset >= at.To {
+			delete(r.left, partition)
+		}
+	}
+	return nil
+}
+
+// Close lets go of the brokers.
+func (r *Reader) Close() {
+	if r.cl != nil {
+		r.cl.Close()
+	}
+}
+
+// Read calls fn for each committed record in the ranges, as a Reader returns them, and returns how
+// many there were. An error of fn ends the reading and is returned as it is.
+func Read(ctx context.Context, opts []kgo.Opt, topic string, ranges map[int32]Range, fn func(*kgo.Record) error) (int64, error) {
+	r, err := NewReader(opts, topic, ranges)
+	if err != nil {
+		return 0, err
+	}
+	defer r.Close()
+	var n int64
+	for !r.Done() {
+		recs, err := r.Poll(ctx, 0)
+		if err != nil {
+			return n, err
+		}
+		for _, rec := range recs {
+			n++
+			if err := fn(rec); err != nil {
+				return n, err
+			}
+		}
+	}
+	return n, nil
+}
