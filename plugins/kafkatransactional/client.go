@@ -64,6 +64,7 @@ type client struct {
 	joining    time.Time // since when a join is under way; zero if none is
 	skipAssign bool      // the next assignment is the first of two
 	revoked    bool      // a revocation has not been cleared by the end of a transaction
+	lost       error     // another client has taken over this one's membership
 	txn        *transaction
 	inFlight   map[*batch]struct{}
 	cancelPoll context.CancelFunc
@@ -144,6 +145,9 @@ func (c *client) read(ctx context.Context) (*batch, error) {
 		c.mu.Lock()
 		t := c.txn
 		switch {
+		case c.lost != nil:
+			defer c.mu.Unlock()
+			return nil, c.lost
 		case t != nil && t.doomed != nil:
 			c.mu.Unlock()
 			if err := c.abort(ctx); err != nil {

@@ -60,6 +60,7 @@ func connect(ctx context.Context, conf *config, producer []kgo.Opt, topics []str
 		kgo.OnPartitionsRevoked(c.onRevoked),
 		kgo.OnPartitionsLost(c.onLost),
 		kgo.OnPartitionsAssigned(c.onAssigned),
+		kgo.WithHooks(c),
 		kgo.AdjustFetchOffsetsFn(c.adjust), // which decides where to begin
 		// Where what was to be read next is deleted, what is left must not be skipped as well.
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),

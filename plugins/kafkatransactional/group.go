@@ -12,6 +12,8 @@ import (
 	"github.com/orderflow/orderflow/internal/session"
 )
 
+var _ kgo.HookGroupManageError = (*client)(nil)
+
 // find returns the order at p that is in flight.
 func (c *client) find(p session.Place) (session.Order, bool) {
 	c.mu.Lock()
@@ -60,6 +62,20 @@ func (c *client) drop(taken map[string][]int32, rejoins bool) {
 		c.doom(errors.New("partitions were taken away"))
 	}
 	c.signal()
+}
+
+// OnGroupManageError is told why the group has lost this member or does not take it. It is asked
+// again, after 5 s at most. A poll would tell it too; but nothing is polled while a join is under
+// way, and to one that is refused for ever it always is.
+func (c *client) OnGroupManageError(err error) {
+	if isFenced(err) { // it would ask to join as the same member for ever
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.lost = err
+		c.signal()
+		return
+	}
+	c.log.Errorf("Not a member of group %s, joining again: %v", c.conf.group, err)
 }
 
 // onAssigned is called after every join, whether or not it brought partitions.

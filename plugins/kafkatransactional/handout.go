@@ -114,15 +114,11 @@ func (c *client) poll(ctx context.Context, until time.Time, most int) (*batch, e
 	}
 	var gone error
 	fetches.EachError(func(topic string, partition int32, err error) {
-		_, foreign := errors.AsType[*errForeignState](err)
+		_, told := errors.AsType[*kgo.ErrGroupSession](err) // see OnGroupManageError
 		switch {
-		case errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded):
-		case foreign:
-			c.log.Errorf("Restoring: %v", err)
+		case told || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded):
 		case errors.Is(err, kerr.UnknownTopicID): // this client will never read it again
 			gone = fmt.Errorf("topic %s was deleted, and may have been made again: %w", topic, err)
-		case isFenced(err): // as a member: it would ask to join as the same one for ever
-			gone = err
 		case time.Since(c.fetchLogged) > time.Second: // one that persists comes back at once
 			c.fetchLogged = time.Now()
 			c.log.With("topic", topic, "partition", partition).Warnf("Fetching: %v", err)

@@ -235,17 +235,12 @@ func (p *partition) restore(k StateKey, value []byte) error {
 			return err
 		}
 		if l.Group != p.ledger.Group {
-			return &errForeignState{fmt.Sprintf("state of %s belongs to consumer group %q, not to %q: give each group a state topic of its own", p.topicPartition, l.Group, p.ledger.Group)}
+			return fmt.Errorf("state of %s belongs to consumer group %q, not to %q: give each group a state topic of its own", p.topicPartition, l.Group, p.ledger.Group)
 		}
 		p.ledger, p.ledgerDirty = l, false
 	}
 	return nil
 }
-
-// errForeignState says that somebody else's state was found. Only a person can mend that.
-type errForeignState struct{ text string }
-
-func (e *errForeignState) Error() string { return e.text }
 
 // dueHeap is a heap of waiting orders, the one that is due first on top. Those that are due
 // at the same moment come by offset.

@@ -117,8 +117,8 @@ func (p *partition) identify(id, stateTopic string) error {
 	case p.ledger.TopicID == "":
 		p.ledger.TopicID, p.ledgerDirty = id, true
 	default:
-		return &errForeignState{fmt.Sprintf("topic %q was deleted and made again: what %q holds of %s, %d waiting orders among it, belongs to the former one; give the new topic another state_topic and consumer_group",
-			p.topic, stateTopic, p.topicPartition, len(p.waiting))}
+		return fmt.Errorf("topic %q was deleted and made again: what %q holds of %s, %d waiting orders among it, belongs to the former one; give the new topic another state_topic and consumer_group",
+			p.topic, stateTopic, p.topicPartition, len(p.waiting))
 	}
 	return nil
 }

@@ -39,6 +39,7 @@ type world struct {
 	live    []*running
 	started int
 	busy    time.Duration // how long outputs take from now on
+	log     journal
 }
 
 func newWorld(t *testing.T) *world { return newWorldOf(t, 1) }
@@ -182,7 +183,7 @@ func (w *world) run(yaml func(id string) string) *running {
 	id := fmt.Sprintf("instance-%d", w.started)
 	n := link.New(w.net)
 	b := w.environment(n).NewStreamBuilder()
-	b.SetLogger(slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: logLevel()})))
+	b.SetLogger(slog.New(slog.NewTextHandler(&w.log, nil)))
 	require.NoError(w.t, b.SetYAML(yaml(id)))
 	require.NoError(w.t, b.SetMetricsYAML("gauges: {}"))
 	s, err := b.Build()
@@ -193,11 +194,19 @@ func (w *world) run(yaml func(id string) string) *running {
 	return r
 }
 
-func logLevel() slog.Level {
+// journal keeps what was logged.
+type journal struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (j *journal) Write(p []byte) (int, error) {
 	if testing.Verbose() {
-		return slog.LevelInfo
+		os.Stderr.Write(p)
 	}
-	return slog.LevelError + 4
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.text.Write(p)
 }
 
 func (w *world) stop(r *running) {

@@ -46,8 +46,8 @@ var instances = map[string]mutant{
 		"TestAClientThatCommitsNothingIsFollowedLessAndLessOften",
 	},
 	"asks to join as a member that was fenced": {
-		"handout.go", "case isFenced(err):",
-		"case false:",
+		"group.go", "if isFenced(err) {",
+		"if false {",
 		"TestAMemberThatIsFencedBetweenTransactionsConnectsAnew",
 	},
 }

@@ -1,0 +1,62 @@
+package kafkatransactional
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/redpanda-data/benthos/v4/public/service"
+	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// says returns how often something was logged.
+func (j *journal) says(text string) int {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return strings.Count(j.text.String(), text)
+}
+
+// While a join is refused nothing is polled, and what is not polled was not told either.
+func TestWhoMayNotJoinTheGroupSaysSoAndGoesOnOnceItMay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		defer w.close()
+		w.produce(0, 90)
+		denied := w.cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.JoinGroup}, Err: kerr.GroupAuthorizationFailed, Count: -1})
+		r := w.start(1, "")
+		time.Sleep(time.Minute)
+		told := w.log.says("Not a member of group g, joining again: GROUP_AUTHORIZATION_FAILED")
+		require.Greater(t, told, 60/6, "once for each try, and there are 5 s at most in between")
+		require.Less(t, told, 60)
+		denied.Remove()
+		time.Sleep(settle)
+		w.stop(r)
+		w.once(90)
+	})
+}
+
+func TestATopicThatMayNotBeSeenIsNamed(t *testing.T) {
+	for _, topic := range []string{"orders", "state", "processed"} {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(t)
+			defer w.close()
+			w.cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Metadata}, Topic: topic, Err: kerr.TopicAuthorizationFailed, Count: -1})
+			res := service.MockResources()
+			conf, err := inputSpec().ParseYAML(fmt.Sprintf("seed_brokers: [%q]\ntopics: [orders]\nconsumer_group: g\nstate_topic: state\n", w.cluster.ListenAddrs()[0]), nil)
+			require.NoError(t, err)
+			in, err := newInput(conf, res, []kgo.Opt{kgo.Dialer(w.net.DialContext)})
+			require.NoError(t, err)
+			out, err := outputSpec().ParseYAML("topic: processed", nil)
+			require.NoError(t, err)
+			_, _, err = parseOutput(out, res)
+			require.NoError(t, err)
+			require.ErrorContains(t, in.Connect(t.Context()), "looking for topic "+topic+": TOPIC_AUTHORIZATION_FAILED")
+		})
+	}
+}
