@@ -56,9 +56,9 @@ func (l *limits) look(ctx context.Context, topics ...string) error {
 	if len(topics) == 0 {
 		return nil
 	}
-	details, err := l.adm.ListTopicsWithInternal(ctx, topics...)
+	details, err := l.list(ctx, topics)
 	if err != nil {
-		return fmt.Errorf("listing topics: %w", err)
+		return err
 	}
 	found := map[string]topicLimit{}
 	var existing []string
@@ -101,6 +101,22 @@ func (l *limits) look(ctx context.Context, topics ...string) error {
 	return nil
 }
 
+// list asks for the topics. If that is not allowed, the error names the one that it is about.
+func (l *limits) list(ctx context.Context, topics []string) (kadm.TopicDetails, error) {
+	details, err := l.adm.ListTopicsWithInternal(ctx, topics...)
+	if _, denied := errors.AsType[*kadm.AuthError](err); denied {
+		for _, t := range topics {
+			if _, err := l.adm.ListTopicsWithInternal(ctx, t); err != nil {
+				return nil, fmt.Errorf("looking for topic %s: %w", t, err)
+			}
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("listing topics: %w", err)
+	}
+	return details, nil
+}
+
 func (t topicLimit) with(configs []kadm.Config) topicLimit {
 	t.described = true
 	for _, c := range configs {
@@ -139,6 +155,9 @@ func (l *limits) of(topic string) (topicLimit, bool) {
 
 // check returns an *errRefused if the topic would refuse the record.
 func (l *limits) check(ctx context.Context, rec *kgo.Record) error {
+	if rec.Topic == l.state {
+		return &errRefused{fmt.Sprintf("topic %q is the %s", rec.Topic, fieldStateTopic)}
+	}
 	t, ok := l.of(rec.Topic)
 	size := batchSize(rec)
 	if !ok || (!t.exists || size >= t.maxBytes) && l.again() {

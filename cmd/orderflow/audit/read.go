@@ -58,12 +58,14 @@ func Run(ctx context.Context, topics Topics, opts ...kgo.Opt) (Report, error) {
 
 // ends says how far the topics of the outcomes have grown.
 func ends(ctx context.Context, adm *kadm.Client, topics Topics) (map[string]int64, error) {
-	listed, err := adm.ListEndOffsets(ctx, topics.Processed, topics.DLQ, topics.State)
-	if err != nil {
-		return nil, fmt.Errorf("listing offsets: %w", err)
-	}
 	m := map[string]int64{}
-	listed.Each(func(o kadm.ListedOffset) { m[o.Topic+"/"+strconv.Itoa(int(o.Partition))] = o.Offset })
+	for _, topic := range []string{topics.Processed, topics.DLQ, topics.State} { // one by one: an error is about one
+		listed, err := adm.ListEndOffsets(ctx, topic)
+		if err != nil {
+			return nil, fmt.Errorf("listing offsets of %s: %w", topic, err)
+		}
+		listed.Each(func(o kadm.ListedOffset) { m[o.Topic+"/"+strconv.Itoa(int(o.Partition))] = o.Offset })
+	}
 	return m, nil
 }
 
@@ -76,7 +78,7 @@ func once(ctx context.Context, adm *kadm.Client, topics Topics, opts []kgo.Opt) 
 		return Report{}, fmt.Errorf("topic %q does not exist", topics.Orders)
 	}
 	if err != nil && !errors.Is(err, kerr.GroupIDNotFound) { // which has read nothing yet
-		return Report{}, fmt.Errorf("fetching offsets of group %s: %w", topics.Group, err)
+		return Report{}, fmt.Errorf("fetching offsets of group %s in %s: %w", topics.Group, topics.Orders, err)
 	}
 	starts, err := adm.ListStartOffsets(ctx, topics.Orders)
 	if err != nil {
