@@ -2,6 +2,7 @@ package kafkatransactional
 
 import (
 	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -10,17 +11,30 @@ import (
 // hub is where a stream's input and outputs meet. Outputs add themselves before the input
 // connects.
 type hub struct {
+	reads []string // the topics of the input
+	state string   // and where it keeps its state
+
 	mu          sync.Mutex
-	topics      []string // those that outputs name literally
+	topics      []string        // those that outputs name literally
+	outcomes    map[string]bool // of these, whether what is there are dead letters
 	compression string
 	partitioner string
 	outputs     int
 }
 
-// add registers an output. Compression and partitioner belong to the client that all share.
-func (h *hub) add(topic, partitioner, compression string) error {
+// add registers an output. Compression and partitioner belong to the client that all share. The
+// topic is empty if each message has its own.
+func (h *hub) add(topic string, deadLetters bool, partitioner, compression string) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	switch other, known := h.outcomes[topic]; {
+	case topic == h.state:
+		return fmt.Errorf("field %s: %q is the %s of the input: the state needs a topic of its own", fieldTopic, topic, fieldStateTopic)
+	case slices.Contains(h.reads, topic):
+		return fmt.Errorf("field %s: %q is one of the %s of the input: what is written there would be read again", fieldTopic, topic, fieldTopics)
+	case topic != "" && known && other != deadLetters:
+		return fmt.Errorf("field %s: %q has processed messages and dead letters: each %s needs a topic of its own", fieldTopic, topic, fieldOutcome)
+	}
 	if h.outputs > 0 && h.compression != compression {
 		return fmt.Errorf("field %s: %q differs from %q of another kafka_transactional output in the stream: they share one client", fieldCompression, compression, h.compression)
 	}
@@ -31,6 +45,7 @@ func (h *hub) add(topic, partitioner, compression string) error {
 	h.outputs++
 	if topic != "" {
 		h.topics = append(h.topics, topic)
+		h.outcomes[topic] = deadLetters
 	}
 	return nil
 }

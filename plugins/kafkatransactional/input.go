@@ -65,7 +65,7 @@ func newInput(pc *service.ParsedConfig, res *service.Resources, opts []kgo.Opt) 
 		return nil, err
 	}
 	conf.extra = opts
-	h := &hub{}
+	h := &hub{reads: conf.topics, state: conf.stateTopic, outcomes: map[string]bool{}}
 	withdraw, ok := rendezvous.Offer(res, h)
 	if !ok {
 		return nil, errors.New("a stream can have one kafka_transactional input only: list all topics in its field topics")

@@ -149,7 +149,7 @@ func parseOutput(pc *service.ParsedConfig, res *service.Resources) (*output, int
 	if !static {
 		topic = ""
 	}
-	if err := h.add(topic, partitioner, compression); err != nil {
+	if err := h.add(topic, o.deadLetter, partitioner, compression); err != nil {
 		return nil, 0, err
 	}
 	maxInFlight, err := pc.FieldMaxInFlight()
