@@ -68,6 +68,11 @@ func Options(pc *service.ParsedConfig) ([]kgo.Opt, []string, error) {
 	if len(brokers) == 0 {
 		return nil, nil, fmt.Errorf("field %s: %w", fieldBrokers, errors.New("is empty"))
 	}
+	for _, b := range brokers {
+		if err := CheckAddress(b); err != nil {
+			return nil, nil, fmt.Errorf("field %s: %w", fieldBrokers, err)
+		}
+	}
 	id, err := pc.FieldString(fieldClientID)
 	if err != nil {
 		return nil, nil, fmt.Errorf("field %s: %w", fieldClientID, err)
@@ -88,6 +93,16 @@ func Options(pc *service.ParsedConfig) ([]kgo.Opt, []string, error) {
 		opts = append(opts, kgo.SASL(mechanisms...))
 	}
 	return opts, brokers, nil
+}
+
+// CheckAddress tells whether a client can be made for a broker: a host, which may have a port.
+func CheckAddress(broker string) error {
+	cl, err := kgo.NewClient(kgo.SeedBrokers(broker))
+	if err != nil {
+		return fmt.Errorf("%q: want host:port: %w", broker, err)
+	}
+	cl.Close()
+	return nil
 }
 
 // Split returns the items of a list whose items may themselves be lists, joined by commas.

@@ -42,6 +42,14 @@ func TestWithoutBrokersThereIsNoConnection(t *testing.T) {
 	require.EqualError(t, err, "field seed_brokers: is empty")
 }
 
+func TestAnAddressThatNobodyCanDialIsNamed(t *testing.T) {
+	_, _, err := Options(parse(t, `seed_brokers: ["a:1,b:kafka"]`))
+	require.ErrorContains(t, err, `field seed_brokers: "b:kafka": want host:port: `)
+	_, brokers, err := Options(parse(t, `seed_brokers: [a, "[::1]:9092"]`))
+	require.NoError(t, err)
+	require.Len(t, brokers, 2)
+}
+
 func TestAnUnknownMechanismIsNotTakenForNone(t *testing.T) {
 	_, _, err := Options(parse(t, `
 seed_brokers: [a:1]

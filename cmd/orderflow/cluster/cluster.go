@@ -52,6 +52,11 @@ func (s settings) cluster() (Cluster, error) {
 	if len(c.Brokers) == 0 {
 		return c, wrong(flagBrokers, s.brokers, "expected at least one host:port")
 	}
+	for _, b := range c.Brokers {
+		if err := connection.CheckAddress(b); err != nil {
+			return c, fmt.Errorf("flag --%s: %w", flagBrokers, err)
+		}
+	}
 	c.Opts = append(c.Opts, kgo.SeedBrokers(c.Brokers...))
 	conf, err := s.tlsConfig()
 	if err != nil {
