@@ -23,6 +23,8 @@ const (
 	// joinPatience bounds how long no transaction is begun because a join seems to be under
 	// way. Beginning one too early costs an abort, waiting for ever would cost everything.
 	joinPatience = 15 * time.Second
+	// fetchPause is how long nothing is polled after a fetch that failed.
+	fetchPause = 200 * time.Millisecond
 	// listPatience is after what time it is looked again whether a partition is listed as ours.
 	// Nothing tells when the client does so, a moment after its state was restored.
 	listPatience = 50 * time.Millisecond
@@ -50,6 +52,7 @@ type client struct {
 	promise func(*kgo.Record, error)
 
 	fetchLogged time.Time // when an error of a fetch was last logged
+	fetchAgain  time.Time // when to poll again after one
 
 	// writing is held for reading while a record is produced, and for writing while a
 	// transaction ends: kgo forbids both at once.

@@ -91,6 +91,10 @@ func (c *client) poll(ctx context.Context, until time.Time, most int) (*batch, e
 		return nil, c.pause(ctx, until)
 	}
 	c.met.paused.Set(0)
+	if again := c.fetchAgain; time.Now().Before(again) {
+		c.mu.Unlock()
+		return nil, c.pause(ctx, earlier(until, again))
+	}
 	if until.IsZero() {
 		until = time.Now().Add(c.lookAge())
 	}
@@ -113,18 +117,25 @@ func (c *client) poll(ctx context.Context, until time.Time, most int) (*batch, e
 		return nil, service.ErrNotConnected
 	}
 	var gone error
+	failed := false
 	fetches.EachError(func(topic string, partition int32, err error) {
 		_, told := errors.AsType[*kgo.ErrGroupSession](err) // see OnGroupManageError
 		switch {
 		case told || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded):
 		case errors.Is(err, kerr.UnknownTopicID): // this client will never read it again
 			gone = fmt.Errorf("topic %s was deleted, and may have been made again: %w", topic, err)
-		case time.Since(c.fetchLogged) > time.Second: // one that persists comes back at once
-			c.fetchLogged = time.Now()
-			c.log.With("topic", topic, "partition", partition).Warnf("Fetching: %v", err)
+		default:
+			failed = true
+			if time.Since(c.fetchLogged) > time.Second {
+				c.fetchLogged = time.Now()
+				c.log.With("topic", topic, "partition", partition).Warnf("Fetching: %v", err)
+			}
 		}
 	})
 	n := fetches.NumRecords()
+	if failed && n == 0 { // one that persists, such as a missing right, comes back at once
+		c.fetchAgain = time.Now().Add(fetchPause)
+	}
 	if n == 0 || gone != nil {
 		return nil, gone
 	}

@@ -41,6 +41,25 @@ func TestWhoMayNotJoinTheGroupSaysSoAndGoesOnOnceItMay(t *testing.T) {
 	})
 }
 
+// The broker answers such a fetch at once.
+func TestATopicThatMayNotBeReadIsNotAskedForWithoutAPause(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		defer w.close()
+		r := w.start(1, "")
+		time.Sleep(settle)
+		denied := w.cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Fetch}, Topic: "orders", Err: kerr.TopicAuthorizationFailed, Count: -1})
+		w.produce(0, 90)
+		time.Sleep(20 * time.Second)
+		require.Less(t, int(denied.Hits()), 20*5*3, "five a second, and as many as there are partitions")
+		require.InDelta(t, 20, w.log.says("Fetching: TOPIC_AUTHORIZATION_FAILED"), 3)
+		denied.Remove()
+		time.Sleep(settle)
+		w.stop(r)
+		w.once(90)
+	})
+}
+
 func TestATopicThatMayNotBeSeenIsNamed(t *testing.T) {
 	for _, topic := range []string{"orders", "state", "processed"} {
 		synctest.Test(t, func(t *testing.T) {
