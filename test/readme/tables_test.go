@@ -191,7 +191,7 @@ func sources(t *testing.T) string {
 }
 
 // host lists the messages of the troubleshooting table that are not ours.
-var host = []string{"unable to dial", "configuration file read error"}
+var host = []string{"unable to dial", "configuration file read error", "TOPIC_AUTHORIZATION_FAILED"}
 
 func TestMessagesAreThoseOfTheSources(t *testing.T) {
 	code, n := sources(t), 0
