@@ -1,6 +1,7 @@
 package kafkatransactional
 
 import (
+	"fmt"
 	"maps"
 	"strings"
 	"sync"
@@ -10,10 +11,42 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
+
+// Nobody can tell what was in it; but it must not be taken for a state in which nothing waits.
+func TestAStateThatWasDeletedIsMissed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		defer w.close()
+		w.produce(0, 90)
+		r := w.start(1, "")
+		time.Sleep(settle)
+		w.stop(r)
+		r = w.start(1, "")
+		time.Sleep(settle)
+		w.stop(r)
+		require.Zero(t, w.log.says("has no state of"))
+
+		adm, compact := kadm.NewClient(w.cl), "compact"
+		_, err := adm.DeleteTopic(t.Context(), "state")
+		require.NoError(t, err)
+		_, err = adm.CreateTopic(t.Context(), partitions, 1, map[string]*string{"cleanup.policy": &compact}, "state")
+		require.NoError(t, err)
+		w.produce(90, 30)
+		r = w.start(1, "")
+		time.Sleep(settle)
+		w.stop(r)
+		for partition := range partitions {
+			require.Equal(t, 1, w.log.says(fmt.Sprintf("Topic state has no state of orders/%d, which the group has read up to offset 30", partition)))
+		}
+		require.Len(t, w.records("processed"), 120, "nothing is processed again")
+		require.Equal(t, int64(30), w.total())
+	})
+}
 
 // offsets notes the offsets that each transaction carries, by partition of the topic of orders.
 func (w *world) offsets() func() []map[int32]int64 {

@@ -148,7 +148,11 @@ func (c *client) restore(ctx context.Context, starts map[topicPartition]int64, f
 	former := map[Owner]bool{}
 	me := c.self()
 	released := false
-	for _, p := range parts {
+	for tp, p := range parts {
+		// Offsets are committed together with a state that names its owner.
+		if p.ledger.Owner == (Owner{}) && !fresh[tp] && !onlyMissing {
+			c.log.Errorf("Topic %s has no state of %s, which the group has read up to offset %d: if it had one, orders that waited are lost and aggregates begin anew", c.conf.stateTopic, tp, starts[tp])
+		}
 		released = p.arrange() || released
 		former[p.ledger.Owner] = true
 		if p.ledger.Owner != me {
