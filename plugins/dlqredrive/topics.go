@@ -35,7 +35,7 @@ func (t *topics) create(ctx context.Context, letters, parking string) error {
 	redrives := redrive.Topic(letters)
 	found, err := t.adm.ListTopics(ctx, letters, redrives, parking)
 	if err != nil {
-		return fmt.Errorf("listing topics: %w", err)
+		return fmt.Errorf("listing topics %s, %s and %s: %w", letters, redrives, parking, err)
 	}
 	if !found.Has(letters) {
 		return fmt.Errorf("topic %q does not exist", letters)

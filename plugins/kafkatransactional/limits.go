@@ -171,6 +171,8 @@ func (l *limits) check(ctx context.Context, rec *kgo.Record) error {
 		return &errRefused{fmt.Sprintf("topic %q does not exist", rec.Topic)}
 	case t.compacted && rec.Key == nil:
 		return &errRefused{fmt.Sprintf("topic %q is compacted and takes no record without a key", rec.Topic)}
+	case size >= t.maxBytes && !t.described:
+		return &errRefused{fmt.Sprintf("record of %d bytes is too large for topic %q, whose configuration may not be read: its max.message.bytes is taken for %d", size, rec.Topic, t.maxBytes)}
 	case size >= t.maxBytes:
 		return &errRefused{fmt.Sprintf("record of %d bytes is too large for topic %q, whose max.message.bytes is %d", size, rec.Topic, t.maxBytes)}
 	}

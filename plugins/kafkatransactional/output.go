@@ -42,7 +42,7 @@ func outputSpec() *service.ConfigSpec {
 		Summary("Writes messages to Kafka in the transaction of the stream's `kafka_transactional` input.").
 		Description("Returns as soon as the client has taken the records: they are delivered, or the transaction aborts and everything is read again. What a topic would refuse (no such topic, a record larger than its max.message.bytes, no key where it is compacted) is refused before it is produced, for that message alone, so that a `fallback` can route it.").
 		Field(service.NewInterpolatedStringField(fieldTopic).
-			Description("The topic to write to.").Example("orders-processed")).
+			Description("The topic to write to. It cannot be one that the input reads, or its state topic, and outputs with different outcomes need different topics.").Example("orders-processed")).
 		Field(service.NewInterpolatedStringField(fieldKey).
 			Description("The record's key. Without it the key of the record that the message came from is kept as it was: a null key stays null.").
 			Optional().Example("${! this.orderId }")).

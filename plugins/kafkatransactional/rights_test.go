@@ -9,6 +9,7 @@ import (
 
 	"github.com/redpanda-data/benthos/v4/public/service"
 	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -78,4 +79,24 @@ func TestATopicThatMayNotBeSeenIsNamed(t *testing.T) {
 			require.ErrorContains(t, in.Connect(t.Context()), "looking for topic "+topic+": TOPIC_AUTHORIZATION_FAILED")
 		})
 	}
+}
+
+func TestWhatATopicTakesIsAGuessWhereItsConfigurationMayNotBeRead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		defer w.close()
+		w.limit("2000000", "dlq")
+		l := newLimits(kadm.NewClient(w.cl), "state")
+		large := &kgo.Record{Topic: "dlq", Value: make([]byte, 1_001_000)}
+		denied := w.cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.DescribeConfigs}, Err: kerr.TopicAuthorizationFailed, Count: -1})
+		require.EqualError(t, l.check(t.Context(), large), `record of 1001072 bytes is too large for topic "dlq", whose configuration may not be read: its max.message.bytes is taken for 1000012`)
+		denied.Remove()
+		time.Sleep(2 * time.Second) // it is asked at most once a second
+		require.NoError(t, l.check(t.Context(), large))
+	})
+}
+
+// A topic that is named by the message is known only when it is written.
+func TestNobodyButTheInputWritesToTheStateTopic(t *testing.T) {
+	require.EqualError(t, newLimits(nil, "state").check(t.Context(), &kgo.Record{Topic: "state"}), `topic "state" is the state_topic`)
 }

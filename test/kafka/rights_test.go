@@ -1,6 +1,7 @@
 package kafka
 
 import (
+	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
@@ -62,7 +63,7 @@ func TestTheLeastRightsOfTheReadmeAreEnough(t *testing.T) {
 	require.Contains(t, string(as("dlq runs").orderflow("dlq", "runs")), "root.price = 1")
 	admin.awaitProcessed(3)
 	consumes.stop(p)
-	require.Contains(t, string(as("dlq show").orderflow("dlq", "show", "orders-dlq/"+admin.place("orders-dlq"))), "sent again")
+	require.Contains(t, string(as("dlq show").orderflow("dlq", "show", admin.first("orders-dlq"))), "sent again")
 	require.Contains(t, string(as("audit").orderflow("audit")), "all: 4 orders = 3 processed + 1 dead-lettered + 0 waiting")
 	require.Contains(t, string(as("aggregates").orderflow("aggregates", "--json")), `"overall":{"count":3,`)
 	require.NotContains(t, p.Log(), "AUTHORIZATION_FAILED")
@@ -81,14 +82,14 @@ func TestTheLeastRightsOfTheReadmeAreEnough(t *testing.T) {
 	require.NoError(t, monitor.Terminate(15*time.Second))
 }
 
-// place is where the only record of a topic is, as partition/offset.
-func (s *site) place(topic string) string {
+// first is the place of the first record of a topic that has records in one partition only.
+func (s *site) first(topic string) string {
 	s.t.Helper()
 	ends, err := s.admin.ListEndOffsets(s.t.Context(), topic)
 	require.NoError(s.t, err)
 	for partition, end := range ends[topic] {
 		if end.Offset > 0 {
-			return strings.Join([]string{string(rune('0' + partition)), "0"}, "/")
+			return fmt.Sprintf("%s/%d/0", topic, partition)
 		}
 	}
 	s.t.Fatalf("topic %s is empty", topic)
