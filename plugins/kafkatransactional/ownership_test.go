@@ -170,8 +170,13 @@ func TestNoTransactionBeginsWhileTheGroupRebalances(t *testing.T) {
 				in.client.onRevoked(t.Context(), in.client.cl, c.taken)
 				var got atomic.Int64 // orders
 				go func() {
-					batch, _, _ := in.ReadBatch(t.Context())
-					got.Store(int64(len(batch)))
+					for got.Load() < 30 {
+						batch, _, err := in.ReadBatch(t.Context())
+						if err != nil {
+							return
+						}
+						got.Add(int64(len(batch)))
+					}
 				}()
 				for range c.joins {
 					time.Sleep(2 * time.Second)

@@ -21,6 +21,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/orderflow/orderflow/internal/committed"
 	"github.com/orderflow/orderflow/test/link"
 )
 
@@ -245,33 +246,17 @@ func (w *world) committed(topic string) map[string]int {
 	return seen
 }
 
+// records are those of a topic that are committed now.
 func (w *world) records(topic string) []*kgo.Record {
-	adm := kadm.NewClient(w.cl)
-	ends, err := adm.ListEndOffsets(w.t.Context(), topic)
+	ranges, err := committed.Stable(w.t.Context(), kadm.NewClient(w.cl), topic)
 	require.NoError(w.t, err)
-	cl, err := kgo.NewClient(kgo.SeedBrokers(w.cluster.ListenAddrs()...), kgo.Dialer(w.net.DialContext), kgo.ConsumeTopics(topic),
-		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.KeepControlRecords())
-	require.NoError(w.t, err)
-	defer cl.Close()
-	left := map[int32]int64{}
-	ends.Each(func(o kadm.ListedOffset) {
-		if o.Offset > 0 {
-			left[o.Partition] = o.Offset
-		}
-	})
 	var recs []*kgo.Record
-	ctx, cancel := context.WithTimeout(w.t.Context(), 20*time.Second)
-	defer cancel()
-	for len(left) > 0 && ctx.Err() == nil {
-		cl.PollFetches(ctx).EachRecord(func(r *kgo.Record) {
-			if !r.Attrs.IsControl() {
-				recs = append(recs, r)
-			}
-			if r.Offset+1 >= left[r.Partition] {
-				delete(left, r.Partition)
-			}
-		})
-	}
+	opts := []kgo.Opt{kgo.SeedBrokers(w.cluster.ListenAddrs()...), kgo.Dialer(w.net.DialContext)}
+	_, err = committed.Read(w.t.Context(), opts, topic, ranges, func(rec *kgo.Record) error {
+		recs = append(recs, rec)
+		return nil
+	})
+	require.NoError(w.t, err)
 	return recs
 }
 
