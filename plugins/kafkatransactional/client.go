@@ -72,8 +72,7 @@ type client struct {
 	inFlight   map[*batch]struct{}
 	cancelPoll context.CancelFunc
 	closed     bool
-	aborts     int  // in a row
-	committed  bool // a transaction, at the least
+	aborts     int // in a row
 	pausing    pausing
 	// fresh tells that what a restart would decide anew has to be committed at once: where to
 	// go on with partitions for which the group had committed nothing, or another offset than

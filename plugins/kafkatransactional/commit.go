@@ -144,19 +144,13 @@ func (c *client) commit(ctx context.Context) error {
 			c.fresh = c.fresh || !used
 		}
 	}
-	c.txn, c.aborts, c.committed, c.revoked = nil, 0, true, false
+	c.txn, c.aborts, c.revoked = nil, 0, false
 	if c.assigned {
 		c.assigned = false
 		c.epoch++ // nothing is in flight now
 	}
 	c.observe()
 	return nil
-}
-
-func (c *client) hasCommitted() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.committed
 }
 
 // endContext bounds the end of a transaction, which is not cut short by ctx.

@@ -107,6 +107,7 @@ func (in *input) ReadBatch(ctx context.Context) (service.MessageBatch, service.A
 		}
 		return nil, nil, in.lose(ctx, c, err)
 	}
+	in.failed = 0
 	msgs := make(service.MessageBatch, len(b.orders))
 	for i := range b.orders {
 		msgs[i] = b.orders[i].message()
@@ -120,9 +121,6 @@ func (in *input) ReadBatch(ctx context.Context) (service.MessageBatch, service.A
 // lose throws a client away after an error whose outcome is unknown. The host then connects
 // again, and everything goes on from what was committed.
 func (in *input) lose(ctx context.Context, c *client, err error) error {
-	if c.hasCommitted() {
-		in.failed = 0
-	}
 	wait := min(100*time.Millisecond<<min(in.failed, 10), 10*time.Second)
 	in.failed++
 	if isFenced(err) {

@@ -102,21 +102,3 @@ func TestAMemberThatIsFencedBetweenTransactionsConnectsAnew(t *testing.T) {
 		w.once(180)
 	})
 }
-
-// A client that commits nothing is not a success because it has handed orders out.
-func TestAClientThatCommitsNothingIsFollowedLessAndLessOften(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t)
-		defer w.close()
-		clients := w.count(kmsg.InitProducerID, func(kmsg.Request) bool { return true })
-		refused := w.cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.TxnOffsetCommit}, Err: kerr.GroupAuthorizationFailed, Count: -1})
-		w.produce(0, 90)
-		r := w.start(1, "")
-		time.Sleep(2 * time.Minute)
-		require.InDelta(t, 17, clients.Load(), 3) // after 0.1 s, 0.2 s and so on to 10 s
-		refused.Remove()
-		time.Sleep(settle)
-		w.stop(r)
-		w.once(90)
-	})
-}

@@ -40,11 +40,6 @@ var instances = map[string]mutant{
 		"if false {",
 		"TestInstancesOfOneNameTakeTurns",
 	},
-	"takes a client that only handed orders out for a success": {
-		"input.go", "if c.hasCommitted() {",
-		"if true {",
-		"TestAClientThatCommitsNothingIsFollowedLessAndLessOften",
-	},
 	"asks to join as a member that was fenced": {
 		"group.go", "if isFenced(err) {",
 		"if false {",
