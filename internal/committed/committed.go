@@ -61,3 +61,19 @@ func ranges(ctx context.Context, adm *kadm.Client, list func(context.Context, ..
 	}
 	return all, nil
 }
+
+// TopicIDs returns the ids that tell topics from former ones of their names. One is missing where
+// there is no such topic, or the broker, before Kafka 2.8, gives topics no ids.
+func TopicIDs(ctx context.Context, adm *kadm.Client, topics ...string) (map[string]string, error) {
+	found, err := adm.ListTopics(ctx, topics...)
+	if err != nil {
+		return nil, err
+	}
+	ids := map[string]string{}
+	for topic, d := range found {
+		if d.Err == nil && d.ID != (kadm.TopicID{}) {
+			ids[topic] = d.ID.String()
+		}
+	}
+	return ids, nil
+}

@@ -129,17 +129,13 @@ func (t Topic) Read(ctx context.Context, fn func(*Letter) error) error {
 	return err
 }
 
-// TopicID returns the id that tells a topic from a former one of its name. It is empty where
-// there is no such topic, or the broker, before Kafka 2.8, gives topics no ids.
+// TopicID returns the id of a topic as committed.TopicIDs does, empty where there is none.
 func TopicID(ctx context.Context, adm *kadm.Client, topic string) (string, error) {
-	found, err := adm.ListTopics(ctx, topic)
+	ids, err := committed.TopicIDs(ctx, adm, topic)
 	if err != nil {
 		return "", fmt.Errorf("asking for the id of topic %s: %w", topic, err)
 	}
-	if d := found[topic]; d.Err == nil && d.ID != (kadm.TopicID{}) {
-		return d.ID.String(), nil
-	}
-	return "", nil
+	return ids[topic], nil
 }
 
 // marks returns the marks of the letters of the topic that has this id, by the keys of their

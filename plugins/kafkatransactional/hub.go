@@ -2,6 +2,7 @@ package kafkatransactional
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 
@@ -15,8 +16,7 @@ type hub struct {
 	state string   // and where it keeps its state
 
 	mu          sync.Mutex
-	topics      []string        // those that outputs name literally
-	outcomes    map[string]bool // of these, whether what is there are dead letters
+	outcomes    map[string]bool // by topic that an output names literally: whether they are dead letters
 	compression string
 	partitioner string
 	outputs     int
@@ -32,7 +32,7 @@ func (h *hub) add(topic string, deadLetters bool, partitioner, compression strin
 		return fmt.Errorf("field %s: %q is the %s of the input: the state needs a topic of its own", fieldTopic, topic, fieldStateTopic)
 	case slices.Contains(h.reads, topic):
 		return fmt.Errorf("field %s: %q is one of the %s of the input: what is written there would be read again", fieldTopic, topic, fieldTopics)
-	case topic != "" && known && other != deadLetters:
+	case known && other != deadLetters:
 		return fmt.Errorf("field %s: %q has processed messages and dead letters: each %s needs a topic of its own", fieldTopic, topic, fieldOutcome)
 	}
 	if h.outputs > 0 && h.compression != compression {
@@ -44,7 +44,6 @@ func (h *hub) add(topic string, deadLetters bool, partitioner, compression strin
 	h.compression, h.partitioner = compression, partitioner
 	h.outputs++
 	if topic != "" {
-		h.topics = append(h.topics, topic)
 		h.outcomes[topic] = deadLetters
 	}
 	return nil
@@ -77,7 +76,7 @@ func (h *hub) producerOpts(stateTopic string) ([]kgo.Opt, []string, error) {
 	return []kgo.Opt{
 		kgo.RecordPartitioner(partitioner{state: stateTopic, rest: rest}),
 		kgo.ProducerBatchCompression(codec, kgo.NoCompression()),
-	}, append([]string(nil), h.topics...), nil
+	}, slices.Sorted(maps.Keys(h.outcomes)), nil
 }
 
 // partitioner puts state records into the partition that they name: the number of the source

@@ -55,7 +55,7 @@ type input struct {
 
 	mu     sync.Mutex
 	client *client
-	failed int       // connections in a row that were lost before they committed anything
+	failed int       // connections in a row that were lost before they handed anything out
 	fenced time.Time // when another client took over last
 }
 

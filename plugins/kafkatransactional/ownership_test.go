@@ -20,12 +20,18 @@ import (
 	"github.com/orderflow/orderflow/internal/session"
 )
 
-// input makes an input that owns all partitions, and whose loop only runs when the test reads.
-func (w *world) input() *input {
+// disconnected makes an input of a stream.
+func (w *world) disconnected(res *service.Resources) *input {
 	conf, err := inputSpec().ParseYAML(fmt.Sprintf("seed_brokers: [%q]\ntopics: [orders]\nconsumer_group: g\nstate_topic: state\n", w.cluster.ListenAddrs()[0]), nil)
 	require.NoError(w.t, err)
-	in, err := newInput(conf, service.MockResources(), []kgo.Opt{kgo.Dialer(w.net.DialContext)})
+	in, err := newInput(conf, res, []kgo.Opt{kgo.Dialer(w.net.DialContext)})
 	require.NoError(w.t, err)
+	return in
+}
+
+// input makes an input that owns all partitions, and whose loop only runs when the test reads.
+func (w *world) input() *input {
+	in := w.disconnected(service.MockResources())
 	require.NoError(w.t, in.Connect(w.t.Context()))
 	time.Sleep(time.Second)
 	require.Len(w.t, in.client.cl.CommittedOffsets()["orders"], partitions)

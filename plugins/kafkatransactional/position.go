@@ -1,7 +1,6 @@
 package kafkatransactional
 
 import (
-	"context"
 	"fmt"
 	"slices"
 
@@ -92,21 +91,6 @@ func (c *client) resume(p *partition, at int64, forgotten bool) {
 	}
 	p.ledgerDirty = true
 	c.fresh = true
-}
-
-// topicIDs returns the ids of the topics that are read. Brokers before Kafka 2.8 have none.
-func (c *client) topicIDs(ctx context.Context) (map[string]string, error) {
-	details, err := c.adm.ListTopics(ctx, c.conf.topics...)
-	if err != nil {
-		return nil, fmt.Errorf("listing topics: %w", err)
-	}
-	ids := map[string]string{}
-	for topic, d := range details {
-		if d.Err == nil && d.ID != [16]byte{} {
-			ids[topic] = d.ID.String()
-		}
-	}
-	return ids, nil
 }
 
 // identify checks that the restored state is of the topic that has this id, and not of one of the

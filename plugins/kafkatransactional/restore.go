@@ -133,9 +133,9 @@ func (c *client) restore(ctx context.Context, starts map[topicPartition]int64, f
 	if err != nil {
 		return fmt.Errorf("restoring: %w", err)
 	}
-	ids, err := c.topicIDs(ctx)
+	ids, err := committed.TopicIDs(ctx, c.adm, c.conf.topics...)
 	if err != nil {
-		return fmt.Errorf("restoring: %w", err)
+		return fmt.Errorf("restoring: listing topics: %w", err)
 	}
 	for tp, p := range parts {
 		if err := p.identify(ids[tp.topic], c.conf.stateTopic); err != nil {

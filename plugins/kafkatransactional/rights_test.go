@@ -1,7 +1,6 @@
 package kafkatransactional
 
 import (
-	"fmt"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -68,10 +67,7 @@ func TestATopicThatMayNotBeSeenIsNamed(t *testing.T) {
 			defer w.close()
 			w.cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Metadata}, Topic: topic, Err: kerr.TopicAuthorizationFailed, Count: -1})
 			res := service.MockResources()
-			conf, err := inputSpec().ParseYAML(fmt.Sprintf("seed_brokers: [%q]\ntopics: [orders]\nconsumer_group: g\nstate_topic: state\n", w.cluster.ListenAddrs()[0]), nil)
-			require.NoError(t, err)
-			in, err := newInput(conf, res, []kgo.Opt{kgo.Dialer(w.net.DialContext)})
-			require.NoError(t, err)
+			in := w.disconnected(res)
 			out, err := outputSpec().ParseYAML("topic: processed", nil)
 			require.NoError(t, err)
 			_, _, err = parseOutput(out, res)
