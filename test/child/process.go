@@ -19,6 +19,10 @@ import (
 	"time"
 )
 
+// Patience is how long a test waits for what happens unless something hangs. It is long, since a
+// machine may be busy with much else: how fast something is, is for benchmarks to say.
+const Patience = 5 * time.Minute
+
 // Command says what to run.
 type Command struct {
 	Name string   // names the log file

@@ -74,7 +74,7 @@ func (s *system) run(name string, vars ...string) *child.Process {
 		env[vars[i]] = vars[i+1]
 	}
 	p := child.Run(s.t, "config/pipelines/"+name+".yaml", env)
-	p.AwaitLog(s.t, "Input type", 30*time.Second) // "is now active": from here on it can be stopped in good order
+	p.AwaitLog(s.t, "Input type", child.Patience) // "is now active": from here on it can be stopped in good order
 	return p
 }
 
@@ -91,7 +91,7 @@ func (s *system) read(topic string) []Record {
 // await waits until that many orders have an outcome each, as long as the consumer runs.
 func (s *system) await(consumer *child.Process, orders int) oracle.Report {
 	s.t.Helper()
-	ctx, cancel := context.WithTimeout(s.t.Context(), 90*time.Second)
+	ctx, cancel := context.WithTimeout(s.t.Context(), child.Patience)
 	defer cancel()
 	go func() {
 		select {
@@ -133,7 +133,7 @@ func threeProducers(t *testing.T, pipeline string) {
 	written := s.produce("orders", "--count", "100", "--prefix", "plain")
 	written = append(written, s.produce("orders", "--count", "100", "--prefix", "framed", "--framing", "confluent")...)
 	require.Len(t, written, 200)
-	require.NoError(t, producer.Wait(time.Minute))
+	require.NoError(t, producer.Wait(child.Patience))
 
 	report := s.await(consumer, 300)
 	require.NoError(t, report.ExactlyOnce(), "nothing was restarted")
@@ -203,7 +203,7 @@ func stopInTheMiddle(t *testing.T, pipeline string) {
 	<-time.After(4 * time.Second)
 	begun := time.Now()
 	require.NoError(t, consumer.Signal(syscall.SIGTERM))
-	require.NoError(t, consumer.Wait(20*time.Second))
+	require.NoError(t, consumer.Wait(child.Patience))
 	t.Logf("stopped in %v", time.Since(begun).Round(time.Millisecond))
 	report, err := s.judge.Read(t.Context())
 	require.NoError(t, err)

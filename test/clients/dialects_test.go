@@ -88,7 +88,7 @@ func TestDeadLettersAreUnderstoodByOtherSystemsAndTheirsByUs(t *testing.T) {
 			var doc struct{ Open int }
 			s.orderflow(&doc, "dlq", "list", "--where", `@dlq_code == "simulated_failure" && this.orderId.has_prefix("`+dialect+`")`)
 			return doc.Open == len(written)
-		}, time.Minute, 500*time.Millisecond, "the letters are written")
+		}, child.Patience, 500*time.Millisecond, "the letters are written")
 		require.NoError(t, consumer.Terminate(20*time.Second))
 		letters = spoken(t, s.brokers, "orders-dlq")
 		for _, r := range written {

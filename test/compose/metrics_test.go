@@ -10,6 +10,8 @@ import (
 
 	"github.com/redpanda-data/benthos/v4/public/service"
 	"github.com/stretchr/testify/require"
+
+	"github.com/orderflow/orderflow/test/child"
 )
 
 // recorder is a metrics exporter that notes which metrics are made, before they have a value.
@@ -75,7 +77,7 @@ func madeBy(t *testing.T, pipeline string, variables map[string]string) map[stri
 	stream, err := builder.Build()
 	require.NoError(t, err, pipeline)
 
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	done := make(chan error, 1)
 	go func() { done <- stream.Run(ctx) }()
@@ -85,7 +87,7 @@ func madeBy(t *testing.T, pipeline string, variables map[string]string) map[stri
 		defer r.mu.Unlock()
 		_, ok := r.names["output_sent"]
 		return ok
-	}, 10*time.Second, 5*time.Millisecond, pipeline)
+	}, child.Patience, 5*time.Millisecond, pipeline)
 	cancel()
 	<-done
 

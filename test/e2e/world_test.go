@@ -40,8 +40,7 @@ const (
 	atLeastOnce = "config/pipelines/consumer_at_least_once.yaml"
 	monitor     = "config/pipelines/dlq_monitor.yaml"
 
-	// patience is for what should happen soon, on a machine that may be busy with other tests.
-	patience = 45 * time.Second
+	patience = child.Patience
 )
 
 // atOnce is how many scenarios run at once unless -parallel says otherwise: they wait for most of

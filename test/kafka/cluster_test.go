@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/orderflow/orderflow/test/child"
 	"github.com/orderflow/orderflow/test/kafka"
 )
 
@@ -61,14 +62,14 @@ func produce(t *testing.T, client *kgo.Client, from, n int) {
 	for i := range n {
 		records = append(records, &kgo.Record{Topic: "orders", Key: []byte(key(from + i))})
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), child.Patience)
 	defer cancel()
 	require.NoError(t, client.ProduceSync(ctx, records...).FirstErr())
 }
 
 func consume(t *testing.T, client *kgo.Client, n int) map[string]int {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), child.Patience)
 	defer cancel()
 	seen := map[string]int{}
 	for total := 0; total < n; {

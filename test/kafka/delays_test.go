@@ -9,18 +9,20 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/orderflow/orderflow/test/child"
 )
 
 func TestMostOrdersAreNotDelayedByTheFailing(t *testing.T) {
 	r := newRun(t, 1)
 	p := r.instance("")
-	p.AwaitLog(t, "Input type kafka_transactional is now active", 20*time.Second)
+	p.AwaitLog(t, "Input type kafka_transactional is now active", child.Patience)
 	time.Sleep(3 * time.Second) // until the group has formed
 	const orders = 2000
 	delays := r.delays()
 	begun := time.Now()
 	require.NoError(t, <-r.stream(orders, 100*time.Millisecond))
-	report := r.exactlyOnce(orders, 30*time.Second)
+	report := r.exactlyOnce(orders, child.Patience)
 	took := time.Since(begun)
 	require.Positive(t, report.DeadLettered)
 

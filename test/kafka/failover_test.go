@@ -12,6 +12,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/orderflow/orderflow/plugins/kafkatransactional"
+	"github.com/orderflow/orderflow/test/child"
 )
 
 // After the death of one of two instances, its partitions flow again when the group and the
@@ -49,7 +50,7 @@ func TestFailover(t *testing.T) {
 				r.instance(name("b"))
 			}
 			require.NoError(t, <-sent)
-			r.exactlyOnce(orders, 60*time.Second)
+			r.exactlyOnce(orders, child.Patience)
 			t.Logf("longest time without a processed order, by partition: %v", stalls())
 		})
 	}
@@ -69,7 +70,7 @@ func (r *run) shared(instances int) {
 			return err
 		})
 		return err == nil && len(slices.Compact(slices.Sorted(maps.Values(owners)))) == instances
-	}, 30*time.Second, 200*time.Millisecond)
+	}, child.Patience, 200*time.Millisecond)
 }
 
 // watch reads the processed orders as they become visible to a committed reader. The function

@@ -145,7 +145,7 @@ func TestAnInstanceIsKilledAgainAndAgain(t *testing.T) {
 				victim = r.instance(names[1])
 			}
 			require.NoError(t, <-sent)
-			r.exactlyOnce(30_000, 90*time.Second)
+			r.exactlyOnce(30_000, child.Patience)
 			require.NoError(t, victim.Terminate(10*time.Second))
 			require.NoError(t, steady.Terminate(10*time.Second))
 		})
@@ -165,7 +165,7 @@ func TestAnInstanceIsFrozenBeyondItsTimeouts(t *testing.T) {
 		require.NoError(t, victim.Thaw())
 	}
 	require.NoError(t, <-sent)
-	r.exactlyOnce(20_000, 90*time.Second)
+	r.exactlyOnce(20_000, child.Patience)
 }
 
 func TestTheBrokerGoesAway(t *testing.T) {
@@ -179,7 +179,7 @@ func TestTheBrokerGoesAway(t *testing.T) {
 	time.Sleep(15 * time.Second)
 	r.cluster.Start(0)
 	require.NoError(t, <-sent)
-	report := r.exactlyOnce(20_000, 120*time.Second)
+	report := r.exactlyOnce(20_000, child.Patience)
 	require.Zero(t, report.Classes["permanent"])
 }
 
@@ -196,7 +196,7 @@ func TestOneOfThreeBrokersIsKilledAtATime(t *testing.T) {
 		r.cluster.AwaitInSync()
 	}
 	require.NoError(t, <-sent)
-	r.exactlyOnce(20_000, 120*time.Second)
+	r.exactlyOnce(20_000, child.Patience)
 }
 
 func TestInstancesJoinAndLeave(t *testing.T) {
@@ -212,7 +212,7 @@ func TestInstancesJoinAndLeave(t *testing.T) {
 		live = live[1:]
 	}
 	require.NoError(t, <-sent)
-	r.exactlyOnce(20_000, 60*time.Second)
+	r.exactlyOnce(20_000, child.Patience)
 }
 
 // As in a rolling update that starts the new before it stops the old.
@@ -231,7 +231,7 @@ func TestInstancesOfOneNameTakeTurns(t *testing.T) {
 	require.Greater(t, after.Processed, before.Processed+2000)
 	require.NoError(t, first.Terminate(10*time.Second))
 	require.NoError(t, <-sent)
-	r.exactlyOnce(20_000, 60*time.Second)
+	r.exactlyOnce(20_000, child.Patience)
 	require.NoError(t, second.Terminate(10*time.Second))
 }
 
@@ -246,6 +246,6 @@ func TestAStopWithManyOrdersWaiting(t *testing.T) {
 	require.NoError(t, first.Terminate(5*time.Second))
 	t.Logf("stopped in %v", time.Since(begun).Round(time.Millisecond))
 	r.instance("")
-	report := r.exactlyOnce(1000, 60*time.Second)
+	report := r.exactlyOnce(1000, child.Patience)
 	require.Equal(t, 1000, report.DeadLettered)
 }

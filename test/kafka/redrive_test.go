@@ -48,7 +48,7 @@ func (r *run) redrive(rate int) *child.Process {
 
 // committed reads all that a reader of committed records finds in a topic.
 func (r *run) committed(topic string) []*kgo.Record {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), child.Patience)
 	defer cancel()
 	opts := []kgo.Opt{kgo.SeedBrokers(r.cluster.Addresses()...)}
 	ranges, err := committed.All(ctx, kadm.NewClient(r.cluster.Client()), topic)
@@ -82,7 +82,7 @@ func (r *run) awaitRedriven(p *child.Process, n int64) {
 		default:
 		}
 		return r.end(adm) >= begun+n
-	}, time.Minute, 20*time.Millisecond)
+	}, child.Patience, 20*time.Millisecond)
 }
 
 // redrivenOnce asserts that the first of the three causes of n letters was sent, each order once,
@@ -126,7 +126,7 @@ func TestARedriveIsKilledLosesItsBrokerAndIsTakenOver(t *testing.T) {
 	r.cluster.Kill(0)
 	time.Sleep(3 * time.Second) // an outage
 	r.cluster.Start(0)
-	require.NoError(t, p.Wait(90*time.Second), p.Log())
+	require.NoError(t, p.Wait(child.Patience), p.Log())
 	t.Logf("after four kills, and through an outage:\n%s", p.Log())
 	r.redrivenOnce(10_000)
 
@@ -134,8 +134,8 @@ func TestARedriveIsKilledLosesItsBrokerAndIsTakenOver(t *testing.T) {
 	first := r.redrive(100)
 	r.awaitRedriven(first, 50)
 	second := r.redrive(0)
-	require.NoError(t, second.Wait(60*time.Second), second.Log())
-	require.Error(t, first.Wait(60*time.Second))
+	require.NoError(t, second.Wait(child.Patience), second.Log())
+	require.Error(t, first.Wait(child.Patience))
 	require.Contains(t, first.Log(), "another redrive of orders-dlq has taken over")
 	r.redrivenOnce(12_000)
 

@@ -69,12 +69,12 @@ func TestTheLeastRightsOfTheReadmeAreEnough(t *testing.T) {
 	require.NotContains(t, p.Log(), "AUTHORIZATION_FAILED")
 
 	monitor := child.Run(t, "config/pipelines/dlq_monitor.yaml", as("dlq_monitor.yaml").env)
-	monitor.AwaitLog(t, "New group of dead letters", 20*time.Second)
+	monitor.AwaitLog(t, "New group of dead letters", child.Patience)
 	simple := child.Run(t, "config/pipelines/consumer_at_least_once.yaml", as("consumer_at_least_once.yaml").env)
 	admin.write(1)
 	admin.order("Pen", 0)
 	admin.awaitProcessed(4)
-	admin.await("a second dead letter", 20*time.Second, func() (any, bool) {
+	admin.await("a second dead letter", child.Patience, func() (any, bool) {
 		found := admin.count("orders-dlq")
 		return found, found == 2
 	})

@@ -30,7 +30,7 @@ func TestAPipelineAndTheCommandsReachASecuredBroker(t *testing.T) {
 	p := s.run()
 	s.write(20)
 	s.order("Pen", 0)
-	require.Equal(t, 1, s.exactlyOnce(21, 60*time.Second).DeadLettered)
+	require.Equal(t, 1, s.exactlyOnce(21, child.Patience).DeadLettered)
 	s.stop(p)
 	require.NotContains(t, p.Log(), secured.Secret)
 	require.Contains(t, string(s.orderflow("topics", "create")), "exists, as listed")

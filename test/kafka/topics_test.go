@@ -5,7 +5,6 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -50,11 +49,11 @@ func dlqMissing(s *site) {
 		s.order("Pen", 0)
 		s.write(5)
 	}
-	p.AwaitLog(s.t, "Undeliverable, it waits: topic \\\""+s.env["DLQ_TOPIC"]+"\\\" does not exist", 30*time.Second)
+	p.AwaitLog(s.t, "Undeliverable, it waits: topic \\\""+s.env["DLQ_TOPIC"]+"\\\" does not exist", child.Patience)
 	s.awaitProcessed(25) // healthy orders flow on
 
 	s.orderflow("topics", "create")
-	report := s.exactlyOnce(30, 90*time.Second)
+	report := s.exactlyOnce(30, child.Patience)
 	require.Equal(s.t, 5, report.DeadLettered)
 	s.stop(p)
 }
@@ -67,12 +66,12 @@ func tooLarge(s *site) {
 	s.order(strings.Repeat("P", 1200), 1.5)
 	s.order(strings.Repeat("P", 4000), 1.5)
 	s.write(5)
-	p.AwaitLog(s.t, "Undeliverable, it waits: record of", 30*time.Second)
+	p.AwaitLog(s.t, "Undeliverable, it waits: record of", child.Patience)
 	s.awaitProcessed(10)
-	s.awaitAudit(20*time.Second, func(r audit.Report) bool { return r.OK && r.DeadLettered == 1 && r.Waiting == 1 })
+	s.awaitAudit(child.Patience, func(r audit.Report) bool { return r.OK && r.DeadLettered == 1 && r.Waiting == 1 })
 
 	s.limit(s.env["DLQ_TOPIC"], "100000")
-	report := s.exactlyOnce(12, 60*time.Second)
+	report := s.exactlyOnce(12, child.Patience)
 	require.Equal(s.t, map[string]int{"output_refused": 2}, report.Codes)
 	s.stop(p)
 }
@@ -80,22 +79,22 @@ func tooLarge(s *site) {
 // madeAgain is what has to be seen and done once the topic is another one.
 func madeAgain(s *site, p *child.Process) {
 	s.write(7)
-	p.AwaitLog(s.t, "was deleted and made again", 60*time.Second)
+	p.AwaitLog(s.t, "was deleted and made again", child.Patience)
 	require.Equal(s.t, 30, s.count(s.env["PROCESSED_TOPIC"]), "the state is not mixed up with that of another topic")
 	s.stop(p)
 
 	s.rename(s.env["CONSUMER_GROUP"] + "-again")
 	p = s.run()
-	s.exactlyOnce(7, 60*time.Second)
+	s.exactlyOnce(7, child.Patience)
 	s.stop(p)
 }
 
 func madeAgainWhileRunning(s *site) {
 	p := s.run()
 	s.write(30)
-	s.exactlyOnce(30, 60*time.Second)
+	s.exactlyOnce(30, child.Patience)
 	s.delete(s.env["ORDERS_TOPIC"])
-	p.AwaitLog(s.t, "topic \\\""+s.env["ORDERS_TOPIC"]+"\\\" does not exist", 60*time.Second)
+	p.AwaitLog(s.t, "topic \\\""+s.env["ORDERS_TOPIC"]+"\\\" does not exist", child.Patience)
 	s.orderflow("topics", "create")
 	madeAgain(s, p)
 }
@@ -103,7 +102,7 @@ func madeAgainWhileRunning(s *site) {
 func madeAgainWhileDown(s *site) {
 	p := s.run()
 	s.write(30)
-	s.exactlyOnce(30, 60*time.Second)
+	s.exactlyOnce(30, child.Patience)
 	s.stop(p)
 	s.delete(s.env["ORDERS_TOPIC"])
 	s.orderflow("topics", "create")
@@ -116,7 +115,7 @@ func morePartitions(s *site) {
 	s.awaitProcessed(20)
 	_, err := s.admin.CreatePartitions(s.t.Context(), 2, s.env["ORDERS_TOPIC"])
 	require.NoError(s.t, err)
-	p.AwaitLog(s.t, "waits, since the state topic", 60*time.Second)
+	p.AwaitLog(s.t, "waits, since the state topic", child.Patience)
 
 	direct := s.cluster.Client(kgo.RecordPartitioner(kgo.ManualPartitioner()))
 	value, err := s.enc.Append(nil, order.Order{ID: "manual", Product: "Pen", Price: 1.5})
@@ -129,7 +128,7 @@ func morePartitions(s *site) {
 
 	_, err = s.admin.CreatePartitions(s.t.Context(), 2, s.env["STATE_TOPIC"])
 	require.NoError(s.t, err)
-	s.exactlyOnce(28, 90*time.Second)
+	s.exactlyOnce(28, child.Patience)
 	s.stop(p)
 }
 
@@ -138,7 +137,7 @@ func waiting(s *site, n int) {
 	s.env["FAILURE_RATE"] = "1"
 	p := s.run()
 	s.write(n)
-	s.awaitAudit(30*time.Second, func(r audit.Report) bool { return r.OK && r.Waiting == int64(n) })
+	s.awaitAudit(child.Patience, func(r audit.Report) bool { return r.OK && r.Waiting == int64(n) })
 	s.stop(p)
 	s.env["FAILURE_RATE"] = "0"
 }
@@ -147,14 +146,14 @@ func resetBackwards(s *site) {
 	p := s.run()
 	s.write(40)
 	s.order("Pen", 0)
-	s.exactlyOnce(41, 60*time.Second)
+	s.exactlyOnce(41, child.Patience)
 	s.stop(p)
 	waiting(s, 6)
 
 	s.reset(map[int32]int64{0: 0, 1: 0, 2: 0, 3: 0, 4: 0, 5: 0})
 	p = s.run()
-	p.AwaitLog(s.t, "orders between are processed and counted again", 30*time.Second)
-	report := s.awaitAudit(60*time.Second, func(r audit.Report) bool {
+	p.AwaitLog(s.t, "orders between are processed and counted again", child.Patience)
+	report := s.awaitAudit(child.Patience, func(r audit.Report) bool {
 		return r.OK && r.Orders == 47 && r.Waiting == 0 && r.Processed+r.DeadLettered == r.Orders+r.Reread
 	})
 	// One that waits is not read again; but it may have got its outcome before it is come by.
@@ -164,7 +163,7 @@ func resetBackwards(s *site) {
 	require.Contains(s.t, string(s.orderflow("aggregates", "--json")), `"overall":{"count":`+strconv.FormatInt(report.Processed, 10)+`,`)
 
 	s.write(5)
-	s.awaitAudit(30*time.Second, func(r audit.Report) bool { return r.OK && r.Orders == 52 && r.Reread == report.Reread })
+	s.awaitAudit(child.Patience, func(r audit.Report) bool { return r.OK && r.Orders == 52 && r.Reread == report.Reread })
 	s.stop(p)
 }
 
@@ -173,9 +172,9 @@ func resetForwards(s *site) {
 	s.write(20)
 	s.reset(s.ends())
 	p := s.run()
-	p.AwaitLog(s.t, "orders between are skipped", 30*time.Second)
+	p.AwaitLog(s.t, "orders between are skipped", child.Patience)
 	s.write(5)
-	report := s.awaitAudit(60*time.Second, func(r audit.Report) bool { return r.OK && r.Processed == 11 })
+	report := s.awaitAudit(child.Patience, func(r audit.Report) bool { return r.OK && r.Processed == 11 })
 	require.EqualValues(s.t, 20, report.Skipped)
 	require.EqualValues(s.t, 31, report.Orders)
 	s.stop(p)
@@ -185,16 +184,16 @@ func resetForwards(s *site) {
 func offsetsForgotten(s *site) {
 	p := s.run()
 	s.write(20)
-	s.exactlyOnce(20, 60*time.Second)
+	s.exactlyOnce(20, child.Patience)
 	s.stop(p)
-	s.await("an empty group", 20*time.Second, func() (any, bool) {
+	s.await("an empty group", child.Patience, func() (any, bool) {
 		deleted, err := s.admin.DeleteGroups(s.t.Context(), s.env["CONSUMER_GROUP"])
 		return deleted, err == nil && deleted.Error() == nil
 	})
 	s.write(5)
 	p = s.run()
-	p.AwaitLog(s.t, "The group has no committed offset of", 30*time.Second)
-	s.exactlyOnce(25, 60*time.Second)
+	p.AwaitLog(s.t, "The group has no committed offset of", child.Patience)
+	s.exactlyOnce(25, child.Patience)
 	s.stop(p)
 }
 
@@ -212,7 +211,7 @@ func lost(p *child.Process) (n int) {
 func retentionDeletesUnread(s *site) {
 	p := s.run()
 	s.write(30)
-	s.exactlyOnce(30, 60*time.Second)
+	s.exactlyOnce(30, child.Patience)
 	s.stop(p)
 
 	s.write(40)
@@ -220,7 +219,7 @@ func retentionDeletesUnread(s *site) {
 	s.write(30)
 	p = s.run()
 	s.awaitProcessed(60)
-	report := s.awaitAudit(20*time.Second, func(r audit.Report) bool { return r.OK && r.Orders == 30 })
+	report := s.awaitAudit(child.Patience, func(r audit.Report) bool { return r.OK && r.Orders == 30 })
 	require.EqualValues(s.t, 30, report.Processed)
 	require.Equal(s.t, 40, lost(p))
 
@@ -229,10 +228,10 @@ func retentionDeletesUnread(s *site) {
 	s.retain(s.ends())
 	require.NoError(s.t, p.Thaw())
 	s.write(30)
-	s.awaitAudit(60*time.Second, func(r audit.Report) bool { return r.OK && r.Orders >= 30 && r.Processed == r.Orders })
+	s.awaitAudit(child.Patience, func(r audit.Report) bool { return r.OK && r.Orders >= 30 && r.Processed == r.Orders })
 	// A fetch that was under way when the consumer was frozen may have brought some of them.
 	require.LessOrEqual(s.t, lost(p), 60)
-	s.await("what was not lost", 20*time.Second, func() (any, bool) {
+	s.await("what was not lost", child.Patience, func() (any, bool) {
 		found, want := s.count(s.env["PROCESSED_TOPIC"]), 60+50-(lost(p)-40)
 		return found, found == want
 	})
@@ -244,16 +243,16 @@ func retentionDeletesWaiting(s *site) {
 	s.env["FAILURE_RATE"] = "1"
 	p := s.run()
 	s.order(strings.Repeat("P", 4000), 1.5)
-	s.awaitAudit(30*time.Second, func(r audit.Report) bool { return r.OK && r.Waiting == 1 })
+	s.awaitAudit(child.Patience, func(r audit.Report) bool { return r.OK && r.Waiting == 1 })
 	s.stop(p)
 	s.env["FAILURE_RATE"] = "0"
 
 	s.retain(s.ends())
 	s.write(10)
 	p = s.run()
-	p.AwaitLog(s.t, "is gone: it was too large for the state topic", 30*time.Second)
+	p.AwaitLog(s.t, "is gone: it was too large for the state topic", child.Patience)
 	s.awaitProcessed(10)
-	report := s.awaitAudit(20*time.Second, func(r audit.Report) bool { return r.OK && r.Waiting == 0 && r.Orders == 10 })
+	report := s.awaitAudit(child.Patience, func(r audit.Report) bool { return r.OK && r.Waiting == 0 && r.Orders == 10 })
 	require.EqualValues(s.t, 10, report.Processed)
 	s.stop(p)
 }

@@ -105,7 +105,7 @@ func (s *site) order(product string, price float64) {
 	s.written++
 	value, err := s.enc.Append(nil, order.Order{ID: id, Product: product, Price: price})
 	require.NoError(s.t, err)
-	ctx, cancel := context.WithTimeout(s.t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(s.t.Context(), child.Patience)
 	defer cancel()
 	require.NoError(s.t, s.client.ProduceSync(ctx, &kgo.Record{Topic: s.env["ORDERS_TOPIC"], Key: []byte(id), Value: value}).FirstErr())
 }
@@ -142,7 +142,7 @@ func (s *site) await(what string, patience time.Duration, check func() (any, boo
 // awaitProcessed waits for the number of processed orders.
 func (s *site) awaitProcessed(n int) {
 	s.t.Helper()
-	s.await(fmt.Sprintf("%d processed orders", n), 40*time.Second, func() (any, bool) {
+	s.await(fmt.Sprintf("%d processed orders", n), child.Patience, func() (any, bool) {
 		found := s.count(s.env["PROCESSED_TOPIC"])
 		return found, found >= n
 	})
@@ -203,7 +203,7 @@ func (s *site) limit(topic, bytes string) {
 	const name = "max.message.bytes"
 	_, err := s.admin.AlterTopicConfigs(s.t.Context(), []kadm.AlterConfig{{Op: kadm.SetConfig, Name: name, Value: &bytes}}, topic)
 	require.NoError(s.t, err)
-	s.await(name+" of "+topic, 20*time.Second, func() (any, bool) {
+	s.await(name+" of "+topic, child.Patience, func() (any, bool) {
 		found, err := s.admin.DescribeTopicConfigs(s.t.Context(), topic)
 		return found, err == nil && slices.ContainsFunc(found[0].Configs, func(c kadm.Config) bool { return c.Key == name && c.MaybeValue() == bytes })
 	})
@@ -214,7 +214,7 @@ func (s *site) delete(topic string) {
 	_, err := s.admin.DeleteTopic(s.t.Context(), topic)
 	require.NoError(s.t, err)
 	s.client.PurgeTopicsFromClient(topic)
-	s.await("the end of "+topic, 20*time.Second, func() (any, bool) {
+	s.await("the end of "+topic, child.Patience, func() (any, bool) {
 		found, err := s.admin.ListTopics(s.t.Context(), topic)
 		return found, err == nil && !found.Has(topic)
 	})

@@ -141,7 +141,7 @@ func madeBy(t *testing.T, pipeline string) []string {
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		return r.names["output_sent"]
-	}, 10*time.Second, 5*time.Millisecond, pipeline)
+	}, child.Patience, 5*time.Millisecond, pipeline)
 	cancel()
 	<-done
 	// The host may leave a goroutine behind that still makes metrics.

@@ -4,6 +4,7 @@ package secured
 
 import (
 	"crypto/tls"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -75,14 +76,18 @@ func (b *Broker) ClientOpts() []kgo.Opt {
 }
 
 // Refuse makes the broker answer each password as Kafka answers a wrong one. By itself it closes
-// the connection, so that a client cannot tell that from a broker which goes down.
-func (b *Broker) Refuse() {
+// the connection, so that a client cannot tell that from a broker which goes down. What it returns
+// tells how many passwords were refused so far.
+func (b *Broker) Refuse() (refused func() int64) {
+	var n atomic.Int64
 	b.cluster.ControlKey(kmsg.SASLAuthenticate.Int16(), func(r kmsg.Request) (kmsg.Response, error, bool) {
 		b.cluster.KeepControl()
+		n.Add(1)
 		res := r.ResponseKind().(*kmsg.SASLAuthenticateResponse)
 		res.ErrorCode = kerr.SaslAuthenticationFailed.Code
 		why := "Authentication failed during authentication due to invalid credentials with SASL mechanism " + Mechanism
 		res.ErrorMessage = &why
 		return res, nil, true
 	})
+	return n.Load
 }

@@ -37,7 +37,7 @@ const (
 	perChild = 50
 	// patience bounds how long one schedule may take, in real time. One that takes longer has
 	// come to a state in which its clock cannot go on, or goes on for ever.
-	patience = time.Minute
+	patience = 5 * time.Minute
 )
 
 func number(t *testing.T, name string, byDefault int) int {
