@@ -2,6 +2,7 @@ package kafkatransactional
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -34,14 +35,14 @@ func (c *client) abort(ctx context.Context) error {
 		return err
 	}
 	c.mu.Lock()
-	reason, open := c.txn.doomed, !c.txn.began.IsZero()
+	reason, open := c.overdue(c.txn.doomed), !c.txn.began.IsZero()
 	refused := c.txn.refused
 	c.parts = map[topicPartition]*partition{}
 	c.epoch++
 	c.aborts++
 	aborts := c.aborts
 	c.mu.Unlock()
-	c.met.aborted.Incr(1)
+	c.ended(false)
 	c.log.With("reason", reason.Error()).Warn("Transaction aborted: going on from what was committed last")
 
 	endCtx, cancel := c.endContext(ctx)
@@ -50,6 +51,9 @@ func (c *client) abort(ctx context.Context) error {
 		c.writing.Lock()
 		_, err := c.group.End(endCtx, kgo.TryAbort)
 		c.writing.Unlock()
+		if _, slow := errors.AsType[*tooSlow](reason); slow && err != nil {
+			return fmt.Errorf("aborting transaction: %w: %w", reason, err) // the broker has ended it, and says that we are fenced
+		}
 		if err != nil {
 			return fmt.Errorf("aborting transaction: %w", err)
 		}
@@ -63,7 +67,7 @@ func (c *client) abort(ctx context.Context) error {
 	}
 	if aborts > 1 {
 		wait := min(100*time.Millisecond<<min(aborts, 10), 10*time.Second)
-		if err := c.pauseFull(ctx, wait); err != nil {
+		if err := pauseUntil(ctx, time.Now().Add(wait)); err != nil {
 			return err
 		}
 	}
@@ -73,8 +77,42 @@ func (c *client) abort(ctx context.Context) error {
 	return c.restoreOwned(ctx)
 }
 
-func (c *client) pauseFull(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
+// settle ends the open transaction. If it is aborted, the reason tells why.
+func (c *client) settle(ctx context.Context) (reason, err error) {
+	c.mu.Lock()
+	t, lost := c.txn, c.lost
+	c.mu.Unlock()
+	switch {
+	case lost != nil:
+		return nil, lost
+	case t == nil:
+		return nil, nil
+	case t.doomed == nil:
+		if err := c.commit(ctx); err != nil {
+			return nil, err
+		}
+	}
+	c.mu.Lock()
+	if t = c.txn; t != nil {
+		reason = t.doomed
+	}
+	c.mu.Unlock()
+	if t == nil {
+		return nil, nil
+	}
+	return reason, c.abort(ctx)
+}
+
+// busy tells whether orders are in the pipeline.
+func (c *client) busy() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.inFlight) > 0
+}
+
+// pauseUntil waits until the time is up or ctx ends.
+func pauseUntil(ctx context.Context, until time.Time) error {
+	t := time.NewTimer(time.Until(until))
 	defer t.Stop()
 	select {
 	case <-ctx.Done():

@@ -41,6 +41,7 @@ type client struct {
 	id     string // transactional
 	log    *service.Logger
 	met    *instruments
+	pace   *pace
 	group  *kgo.GroupTransactSession
 	cl     *kgo.Client
 	ready  chan struct{} // closed when the fields above are set: the group begins before that
@@ -87,6 +88,7 @@ type transaction struct {
 	// each must still be the one that this client owns.
 	used   map[topicPartition]*partition
 	doomed error
+	orders int // handed out
 	// refused tells that a produce failed, so that the client does not know a topic as it is.
 	refused bool
 }
@@ -194,23 +196,23 @@ func (c *client) read(ctx context.Context) (*batch, error) {
 			}
 			continue
 		}
-		if len(c.inFlight) >= c.conf.maxInFlight {
-			c.mu.Unlock()
+		most := c.batchBound()
+		c.mu.Unlock()
+		if most == 0 {
 			if err := c.pause(ctx, commitAt); err != nil {
 				return nil, err
 			}
 			continue
 		}
-		c.mu.Unlock()
 
 		if err := c.adopt(ctx); err != nil {
 			return nil, err
 		}
-		b, nextDue, err := c.takeDue(now, c.conf.batchSize)
+		b, nextDue, err := c.takeDue(now, most)
 		if b != nil || err != nil {
 			return b, err
 		}
-		if b, err = c.poll(ctx, earlier(commitAt, nextDue), c.conf.batchSize); b != nil || err != nil {
+		if b, err = c.poll(ctx, earlier(commitAt, nextDue), most); b != nil || err != nil {
 			return b, err
 		}
 	}
@@ -222,6 +224,50 @@ func earlier(a, b time.Time) time.Time {
 	}
 	return a
 }
+
+// batchBound is how many orders may be handed out now, in one batch: none if there are enough in the
+// pipeline. What a slow pipeline may have goes to it in several batches, which several threads can
+// work on. c.mu must be held.
+func (c *client) batchBound() int {
+	if len(c.inFlight) >= c.conf.maxInFlight {
+		return 0
+	}
+	bound := c.pace.bound()
+	size := min(c.conf.batchSize, max(1, bound/c.conf.maxInFlight))
+	return max(0, min(size, bound-c.ordersInFlight()))
+}
+
+func (c *client) ordersInFlight() int {
+	n := 0
+	for b := range c.inFlight {
+		n += len(b.orders)
+	}
+	return n
+}
+
+// overdue tells whether the open transaction has lasted longer than the broker allows, and if so,
+// bounds the next one further and explains err, what came of it. c.mu must be held.
+func (c *client) overdue(err error) error {
+	if c.txn == nil || c.txn.began.IsZero() || time.Since(c.txn.began) < c.conf.transactionTimeout {
+		return err
+	}
+	c.pace.timedOut(time.Now())
+	return &tooSlow{lasted: time.Since(c.txn.began), timeout: c.conf.transactionTimeout, orders: c.txn.orders, next: c.pace.bound(), err: err}
+}
+
+// tooSlow is the error of a transaction that lasted so long that the broker ended it.
+type tooSlow struct {
+	lasted, timeout time.Duration
+	orders, next    int
+	err             error
+}
+
+func (e *tooSlow) Error() string {
+	return fmt.Sprintf("the pipeline took %v for the %d orders of a transaction, and the broker ends one after %s (%v); the next one begins with %d at a time: %v",
+		e.lasted.Round(time.Millisecond), e.orders, fieldTransactionTimeout, e.timeout, e.next, e.err)
+}
+
+func (e *tooSlow) Unwrap() error { return e.err }
 
 // begin opens a transaction if none is open. c.mu must be held.
 func (c *client) begin() (*transaction, error) {

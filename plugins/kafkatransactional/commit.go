@@ -25,6 +25,9 @@ func (b *batch) ack(err error) {
 	}
 	delete(c.inFlight, b)
 	defer c.signal()
+	if err == nil {
+		c.pace.answered(b.handed, time.Now(), b.ahead, b.full)
+	}
 	if b.txn != c.txn || c.txn.doomed != nil {
 		return
 	}
@@ -126,17 +129,18 @@ func (c *client) commit(ctx context.Context) error {
 	defer c.mu.Unlock()
 	if err != nil {
 		// Nobody knows how the transaction ended: a new client asks the broker.
+		err = c.overdue(err)
 		c.txn = &transaction{doomed: err}
-		c.met.aborted.Incr(1)
+		c.ended(false)
 		return fmt.Errorf("committing transaction: %w", err)
 	}
 	if !committed {
-		c.txn.doomed = errors.New("the group was rebalancing")
-		c.txn = &transaction{doomed: c.txn.doomed} // it is over, only the state has to be renewed
+		// It is over, only the state has to be renewed.
+		c.txn = &transaction{doomed: c.overdue(errors.New("the group was rebalancing"))}
 		return nil
 	}
 	c.met.commit.Timing(time.Since(began).Nanoseconds())
-	c.met.committed.Incr(1)
+	c.ended(true)
 	if c.fresh {
 		c.fresh = false
 		for tp := range c.parts {
@@ -151,6 +155,16 @@ func (c *client) commit(ctx context.Context) error {
 	}
 	c.observe()
 	return nil
+}
+
+// ended counts the end of a transaction.
+func (c *client) ended(committed bool) {
+	if committed {
+		c.met.committed.Incr(1)
+	} else {
+		c.met.aborted.Incr(1)
+	}
+	c.met.stuck.Set(int64(c.pace.ended(committed)))
 }
 
 // endContext bounds the end of a transaction, which is not cut short by ctx.

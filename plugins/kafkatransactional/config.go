@@ -80,7 +80,7 @@ func inputSpec() *service.ConfigSpec {
 		}).Description("What happens to later messages of a key of which one ended as a dead letter.").
 			Default(deadLetterContinue)).
 		Field(service.NewIntField(fieldBatchSize).
-			Description("The most messages in a batch.").
+			Description("The most messages in a batch. A slow pipeline is given fewer.").
 			Default(1000).Advanced()).
 		Field(service.NewIntField(fieldMaxInFlight).
 			Description("The most batches that are in the pipeline at once.").
@@ -95,7 +95,7 @@ func inputSpec() *service.ConfigSpec {
 			Description("How long members may take to join when the group rebalances.").
 			Default("30s").Advanced()).
 		Field(service.NewDurationField(fieldTransactionTimeout).
-			Description("After this time the broker aborts the transaction of an instance that is gone. Brokers look every 10 seconds. It must be longer than `commit_interval` and the longest time that the pipeline takes for a batch.").
+			Description("After this time the broker aborts the transaction of an instance that is gone. Brokers look every 10 seconds. It must be longer than `commit_interval`, and than the pipeline takes for one message: of a pipeline that is slow, a transaction takes on as many messages as fit.").
 			Default("10s").Advanced()).
 		Field(service.NewDurationField(fieldMetadataMaxAge).
 			Description("How often the client looks for new partitions and moved leaders.").

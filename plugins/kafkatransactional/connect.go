@@ -19,9 +19,9 @@ const connectTimeout = 10 * time.Second
 
 // connect makes a client, checks that the cluster can do what is asked of it, and joins the
 // group.
-func connect(ctx context.Context, conf *config, producer []kgo.Opt, topics []string, log *service.Logger, met *instruments) (*client, error) {
+func connect(ctx context.Context, conf *config, producer []kgo.Opt, topics []string, log *service.Logger, met *instruments, pace *pace) (*client, error) {
 	c := &client{
-		conf: conf, log: log, met: met,
+		conf: conf, log: log, met: met, pace: pace,
 		wake:     make(chan struct{}, 1),
 		ready:    make(chan struct{}),
 		parts:    map[topicPartition]*partition{},

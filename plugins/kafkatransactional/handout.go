@@ -58,6 +58,7 @@ func (c *client) takeDue(now time.Time, most int) (*batch, time.Time, error) {
 	if len(b.orders) == 0 {
 		return nil, next, nil
 	}
+	b.full = len(b.orders) == most
 	return b, next, c.hand(b)
 }
 
@@ -74,6 +75,8 @@ func (c *client) hand(b *batch) error {
 		}
 	}
 	c.inFlight[b] = struct{}{}
+	t.orders += len(b.orders)
+	b.handed, b.ahead = time.Now(), c.ordersInFlight()
 	return nil
 }
 
@@ -139,7 +142,7 @@ func (c *client) poll(ctx context.Context, until time.Time, most int) (*batch, e
 	if n == 0 || gone != nil {
 		return nil, gone
 	}
-	b := &batch{client: c, polled: n, orders: make([]order, 0, n)}
+	b := &batch{client: c, polled: n, full: n == most, orders: make([]order, 0, n)}
 	var stray []topicPartition
 	fetches.EachPartition(func(ftp kgo.FetchTopicPartition) {
 		tp := topicPartition{ftp.Topic, ftp.Partition}

@@ -13,6 +13,7 @@ package kafkatransactional
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"time"
 
@@ -52,11 +53,13 @@ type input struct {
 	withdraw func() // of the hub, so that the stream can be made again
 	log      *service.Logger
 	met      *instruments
+	pace     *pace
 
 	mu     sync.Mutex
 	client *client
 	failed int       // connections in a row that were lost before they handed anything out
 	fenced time.Time // when another client took over last
+	after  time.Time // when the next client may be made
 }
 
 func newInput(pc *service.ParsedConfig, res *service.Resources, opts []kgo.Opt) (*input, error) {
@@ -70,21 +73,31 @@ func newInput(pc *service.ParsedConfig, res *service.Resources, opts []kgo.Opt) 
 	if !ok {
 		return nil, errors.New("a stream can have one kafka_transactional input only: list all topics in its field topics")
 	}
-	return &input{conf: conf, hub: h, withdraw: withdraw, log: res.Logger(), met: newInstruments(res.Metrics())}, nil
+	return &input{
+		conf: conf, hub: h, withdraw: withdraw, log: res.Logger(), met: newInstruments(res.Metrics()),
+		pace: newPace(conf.transactionTimeout, conf.commitInterval, conf.batchSize*conf.maxInFlight),
+	}, nil
 }
 
-// Connect makes a client if there is none.
+// Connect makes a client if there is none. If there is one, nothing has got through lately: then it
+// is here, where the host takes the input for not ready, that the open transaction ends.
 func (in *input) Connect(ctx context.Context) error {
 	in.mu.Lock()
-	defer in.mu.Unlock()
-	if in.client != nil {
-		return nil
+	c := in.client
+	in.mu.Unlock()
+	if c != nil {
+		return in.settle(ctx, c)
 	}
+	if err := pauseUntil(ctx, in.after); err != nil {
+		return err
+	}
+	in.mu.Lock()
+	defer in.mu.Unlock()
 	producer, topics, err := in.hub.producerOpts(in.conf.stateTopic)
 	if err != nil {
 		return err
 	}
-	c, err := connect(ctx, in.conf, producer, topics, in.log, in.met)
+	c, err = connect(ctx, in.conf, producer, topics, in.log, in.met, in.pace)
 	if err != nil {
 		return err
 	}
@@ -100,12 +113,16 @@ func (in *input) ReadBatch(ctx context.Context) (service.MessageBatch, service.A
 	if c == nil {
 		return nil, nil, service.ErrNotConnected
 	}
+	if _, stuck := in.pace.stuck(); stuck && c.busy() {
+		return nil, nil, service.ErrNotConnected // see Connect
+	}
 	b, err := c.read(ctx)
 	if err != nil {
 		if ctx.Err() != nil {
 			return nil, nil, ctx.Err() // a stop; Close ends the transaction
 		}
-		return nil, nil, in.lose(ctx, c, err)
+		in.lose(ctx, c, err)
+		return nil, nil, service.ErrNotConnected
 	}
 	in.failed = 0
 	msgs := make(service.MessageBatch, len(b.orders))
@@ -118,15 +135,33 @@ func (in *input) ReadBatch(ctx context.Context) (service.MessageBatch, service.A
 	}, nil
 }
 
+// settle ends the transaction that c has open. Its error says why that was not committed either.
+func (in *input) settle(ctx context.Context, c *client) error {
+	reason, err := c.settle(ctx)
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return ctx.Err()
+	case err != nil:
+		in.lose(ctx, c, err)
+		reason = err
+	}
+	if reason != nil {
+		aborts, _ := in.pace.stuck()
+		return fmt.Errorf("nothing was committed in the last %d transactions: %w", aborts, reason)
+	}
+	return nil
+}
+
 // lose throws a client away after an error whose outcome is unknown. The host then connects
 // again, and everything goes on from what was committed.
-func (in *input) lose(ctx context.Context, c *client, err error) error {
+func (in *input) lose(ctx context.Context, c *client, err error) {
 	wait := min(100*time.Millisecond<<min(in.failed, 10), 10*time.Second)
 	in.failed++
-	if isFenced(err) {
-		in.log.With("instance_id", in.conf.instanceID).Errorf("Another client has taken over this transactional id, or the transaction lasted longer than transaction_timeout; an instance_id must be unique in its group: %v", err)
-		// Once may be a transaction that took too long. Twice is another instance of this name:
-		// each that comes back fences the other, and would commit nothing without some time alone.
+	_, slow := errors.AsType[*tooSlow](err)
+	if isFenced(err) && !slow {
+		in.log.With("instance_id", in.conf.instanceID).Errorf("Another client has taken over this transactional id, or the broker ended a transaction that lasted too long; an instance_id must be unique in its group: %v", err)
+		// Once may be such a transaction. Twice is another instance of this name: each that comes
+		// back fences the other, and would commit nothing without some time alone.
 		if now := time.Now(); in.conf.instanceID != "" {
 			if now.Sub(in.fenced) < turns*in.conf.sessionTimeout {
 				wait = in.conf.sessionTimeout
@@ -140,8 +175,7 @@ func (in *input) lose(ctx context.Context, c *client, err error) error {
 	in.mu.Lock()
 	in.client = nil
 	in.mu.Unlock()
-	_ = c.pauseFull(ctx, wait)
-	return service.ErrNotConnected
+	in.after = time.Now().Add(wait)
 }
 
 // giveUp makes the client unusable and waits until nothing of it is in flight, so that the

@@ -11,6 +11,7 @@ type instruments struct {
 	paused    *service.MetricGauge
 	committed *service.MetricCounter
 	aborted   *service.MetricCounter
+	stuck     *service.MetricGauge
 	barrier   *service.MetricTimer
 	commit    *service.MetricTimer
 	restore   *service.MetricTimer
@@ -27,6 +28,7 @@ func newInstruments(m *service.Metrics) *instruments {
 		paused:    m.NewGauge(prefix + "fetch_paused"),
 		committed: m.NewCounter(prefix + "committed_total"),
 		aborted:   m.NewCounter(prefix + "aborted_total"),
+		stuck:     m.NewGauge(prefix + "aborts_in_a_row"),
 		barrier:   m.NewTimer(prefix + "barrier_seconds"),
 		commit:    m.NewTimer(prefix + "commit_seconds"),
 		restore:   m.NewTimer(prefix + "restore_seconds"),

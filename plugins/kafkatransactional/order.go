@@ -19,6 +19,9 @@ type batch struct {
 	client *client
 	txn    *transaction
 	polled int // how many records were polled for it, the others having waited
+	handed time.Time
+	ahead  int  // how many orders were in the pipeline with it when it was handed out
+	full   bool // it was as large as it could be then
 
 	stamp metadata.Stamp // of the last message that was made
 

@@ -32,6 +32,7 @@ func (w *world) disconnected(res *service.Resources) *input {
 // input makes an input that owns all partitions, and whose loop only runs when the test reads.
 func (w *world) input() *input {
 	in := w.disconnected(service.MockResources())
+	in.pace.limit = in.pace.most // of a pipeline that is known to be fast, since tests answer late
 	require.NoError(w.t, in.Connect(w.t.Context()))
 	time.Sleep(time.Second)
 	require.Len(w.t, in.client.cl.CommittedOffsets()["orders"], partitions)

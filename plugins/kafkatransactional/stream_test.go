@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -40,6 +41,8 @@ type world struct {
 	live    []*running
 	started int
 	busy    time.Duration // how long outputs take from now on
+	each    time.Duration // and how long for each message
+	written atomic.Int64  // messages that came to an output
 	log     journal
 }
 
@@ -85,9 +88,10 @@ func (w *world) environment(n *link.Link) *service.Environment {
 				return errors.New("not this time")
 			}
 			return nil
-		}, func() {
+		}, func(messages int) {
+			w.written.Add(int64(messages))
 			w.mu.Lock()
-			d := w.busy
+			d := w.busy + time.Duration(messages)*w.each
 			if w.rnd != nil {
 				d = time.Duration(w.rnd.IntN(300)) * time.Millisecond
 			}
@@ -102,13 +106,13 @@ func (w *world) environment(n *link.Link) *service.Environment {
 type picky struct {
 	child  *service.OwnedOutput
 	reject func() error
-	delay  func() // so that orders are in flight when a transaction is due
+	delay  func(messages int) // so that orders are in flight when a transaction is due
 }
 
 func (p *picky) Connect(context.Context) error { return p.child.Prime() }
 
 func (p *picky) WriteBatch(ctx context.Context, b service.MessageBatch) error {
-	p.delay()
+	p.delay(len(b))
 	for range b {
 		if err := p.reject(); err != nil {
 			return err
@@ -127,6 +131,13 @@ func (w *world) slow(d time.Duration) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.busy = d
+}
+
+// slowEach makes outputs take so long for each message.
+func (w *world) slowEach(d time.Duration) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.each = d
 }
 
 // reject makes outputs reject a share of the messages.
@@ -208,6 +219,12 @@ func (j *journal) Write(p []byte) (int, error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	return j.text.Write(p)
+}
+
+func (j *journal) String() string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.text.String()
 }
 
 func (w *world) stop(r *running) {
