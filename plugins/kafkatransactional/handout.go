@@ -120,10 +120,13 @@ func (c *client) poll(ctx context.Context, until time.Time, most int) (*batch, e
 	failed := false
 	fetches.EachError(func(topic string, partition int32, err error) {
 		_, told := errors.AsType[*kgo.ErrGroupSession](err) // see OnGroupManageError
+		_, cut := errors.AsType[*kgo.ErrDataLoss](err)
 		switch {
 		case told || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded):
 		case errors.Is(err, kerr.UnknownTopicID): // this client will never read it again
 			gone = fmt.Errorf("topic %s was deleted, and may have been made again: %w", topic, err)
+		case errors.Is(err, kerr.OffsetOutOfRange) || cut: // retention was faster, or the log was cut
+			gone = fmt.Errorf("reading %s/%d: %w", topic, partition, err)
 		default:
 			failed = true
 			if time.Since(c.fetchLogged) > time.Second {
@@ -139,7 +142,7 @@ func (c *client) poll(ctx context.Context, until time.Time, most int) (*batch, e
 	if n == 0 || gone != nil {
 		return nil, gone
 	}
-	b := &batch{client: c, polled: n, orders: make([]order, 0, n)}
+	b := &batch{client: c, orders: make([]order, 0, n)}
 	var stray []topicPartition
 	fetches.EachPartition(func(ftp kgo.FetchTopicPartition) {
 		tp := topicPartition{ftp.Topic, ftp.Partition}
@@ -149,6 +152,10 @@ func (c *client) poll(ctx context.Context, until time.Time, most int) (*batch, e
 			return
 		}
 		for _, rec := range ftp.Records {
+			if rec.Attrs.IsControl() {
+				continue // the end of somebody's transaction
+			}
+			b.polled++
 			// After a reset of the group's offsets an order may be read again that still waits.
 			// Its outcome will come from there.
 			if _, ok := p.waiting[rec.Offset]; ok {
@@ -165,12 +172,13 @@ func (c *client) poll(ctx context.Context, until time.Time, most int) (*batch, e
 	if err != nil {
 		return nil, err
 	}
-	// Orders that are held have to be in the state when the offsets pass them.
+	// Orders that are held have to be in the state when the offsets pass them, and so has the
+	// position, though it should have passed nothing but what was aborted.
 	fetches.EachPartition(func(ftp kgo.FetchTopicPartition) {
 		tp := topicPartition{ftp.Topic, ftp.Partition}
 		if p := c.parts[tp]; p != nil && len(ftp.Records) > 0 {
 			t.used[tp] = p
-			c.passed(p, ftp.Records, ftp.LogStartOffset)
+			c.passed(p, ftp.Records)
 		}
 	})
 	// Records of a partition that was taken away meanwhile were polled, so that their offsets

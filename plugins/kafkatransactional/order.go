@@ -18,7 +18,7 @@ import (
 type batch struct {
 	client *client
 	txn    *transaction
-	polled int // how many records were polled for it, the others having waited
+	polled int // how many orders were polled for it, the others having waited
 
 	stamp metadata.Stamp // of the last message that was made
 

@@ -1,9 +1,11 @@
 package kafkatransactional
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -26,7 +28,11 @@ func (c *client) adjust(ctx context.Context, offsets map[string]map[int32]kgo.Of
 	if err := c.setAside(ctx, offsets); err != nil {
 		return nil, err
 	}
-	fresh, err := c.absolute(ctx, offsets)
+	logs, err := c.logs(ctx, offsets)
+	if err != nil {
+		return nil, err
+	}
+	fresh, err := c.absolute(ctx, offsets, logs)
 	if err != nil {
 		return nil, err
 	}
@@ -36,23 +42,75 @@ func (c *client) adjust(ctx context.Context, offsets map[string]map[int32]kgo.Of
 			starts[topicPartition{topic, partition}] = at.EpochOffset().Offset
 		}
 	}
-	if err := c.restore(ctx, starts, fresh, false); err != nil {
+	if err := c.restore(ctx, starts, fresh, logs); err != nil {
 		return nil, err
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for tp := range fresh {
-		if p := c.parts[tp]; p != nil {
+	for tp, at := range starts {
+		// What is as it was committed keeps its leader epoch, by which the client finds a log cut.
+		if p := c.parts[tp]; p != nil && (p.ledger.Next != at || fresh[tp]) {
 			offsets[tp.topic][tp.partition] = kgo.NewOffset().At(p.ledger.Next)
 		}
+	}
+	if len(fresh) > 0 {
 		c.fresh = true
 		c.signal()
 	}
 	return offsets, nil
 }
 
+// logs lists from where to where the partitions in offsets have records now. One whose offset was
+// committed with a leader epoch ends where that epoch did: what follows an offset behind that end
+// are other records than those that followed it once.
+func (c *client) logs(ctx context.Context, offsets map[string]map[int32]kgo.Offset) (map[topicPartition]Span, error) {
+	topics := slices.Sorted(maps.Keys(offsets))
+	if len(topics) == 0 {
+		return nil, nil
+	}
+	ends, err := c.adm.ListEndOffsets(ctx, topics...)
+	if err != nil {
+		return nil, fmt.Errorf("listing offsets: %w", err)
+	}
+	starts, err := c.adm.ListStartOffsets(ctx, topics...)
+	if err != nil {
+		return nil, fmt.Errorf("listing offsets: %w", err)
+	}
+	var epochs kadm.OffsetForLeaderEpochRequest
+	logs := map[topicPartition]Span{}
+	for topic, partitions := range offsets {
+		for partition, at := range partitions {
+			start, ok := starts.Lookup(topic, partition)
+			end, ok2 := ends.Lookup(topic, partition)
+			if err := cmp.Or(start.Err, end.Err); err != nil || !ok || !ok2 {
+				return nil, fmt.Errorf("listing the offsets of %s/%d: %w", topic, partition, err)
+			}
+			logs[topicPartition{topic, partition}] = Span{start.Offset, max(start.Offset, end.Offset)}
+			if e := at.EpochOffset(); e.Offset >= 0 && e.Epoch >= 0 {
+				epochs.Add(topic, partition, e.Epoch)
+			}
+		}
+	}
+	if len(epochs) == 0 {
+		return logs, nil
+	}
+	// The client asks the same once more, so that nothing is lost where this is not answered.
+	cuts, err := c.adm.OffsetForLeaderEpoch(ctx, epochs)
+	if err != nil {
+		c.log.Debugf("Looking for logs that were cut: %v", err)
+	}
+	for topic, partitions := range cuts {
+		for partition, cut := range partitions {
+			if tp := (topicPartition{topic, partition}); cut.Err == nil && cut.EndOffset >= 0 {
+				logs[tp] = Span{logs[tp].From, max(logs[tp].From, cut.EndOffset)}
+			}
+		}
+	}
+	return logs, nil
+}
+
 // absolute replaces offsets that only say "earliest" or "latest", and tells which those were.
-func (c *client) absolute(ctx context.Context, offsets map[string]map[int32]kgo.Offset) (map[topicPartition]bool, error) {
+func (c *client) absolute(ctx context.Context, offsets map[string]map[int32]kgo.Offset, logs map[topicPartition]Span) (map[topicPartition]bool, error) {
 	fresh := map[topicPartition]bool{}
 	var listed kadm.ListedOffsets
 	for topic, partitions := range offsets {
@@ -63,13 +121,15 @@ func (c *client) absolute(ctx context.Context, offsets map[string]map[int32]kgo.
 			if c.conf.startOffset == startCommitted {
 				return nil, fmt.Errorf("partition %s/%d has no committed offset and start_offset is %q", topic, partition, startCommitted)
 			}
+			tp := topicPartition{topic, partition}
+			fresh[tp] = true
+			if c.conf.startOffset != startLatest {
+				offsets[topic][partition] = kgo.NewOffset().At(logs[tp].From)
+				continue
+			}
 			if listed == nil {
-				list := c.adm.ListStartOffsets
-				if c.conf.startOffset == startLatest {
-					list = c.adm.ListCommittedOffsets
-				}
 				var err error
-				if listed, err = list(ctx, c.conf.topics...); err != nil {
+				if listed, err = c.adm.ListCommittedOffsets(ctx, c.conf.topics...); err != nil {
 					return nil, fmt.Errorf("listing offsets: %w", err)
 				}
 			}
@@ -78,7 +138,6 @@ func (c *client) absolute(ctx context.Context, offsets map[string]map[int32]kgo.
 				return nil, fmt.Errorf("listing the offset of %s/%d: %w", topic, partition, l.Err)
 			}
 			offsets[topic][partition] = kgo.NewOffset().At(l.Offset)
-			fresh[topicPartition{topic, partition}] = true
 		}
 	}
 	return fresh, nil
@@ -92,22 +151,27 @@ func (c *client) restoreOwned(ctx context.Context) error {
 			starts[topicPartition{topic, partition}] = at.Offset
 		}
 	}
-	return c.restore(ctx, starts, nil, true)
+	return c.restore(ctx, starts, nil, nil)
 }
 
 // restore reads the state of partitions whose next offsets are given; those of the fresh ones are
 // a guess, since the group has committed none. It reads what is
 // committed up to the high watermark of this moment: what lies between the last stable offset
 // and there may have been committed too, by a transaction whose markers are still on the way.
-// With onlyMissing, what a rebalance has restored meanwhile stays, since it is newer.
-func (c *client) restore(ctx context.Context, starts map[topicPartition]int64, fresh map[topicPartition]bool, onlyMissing bool) error {
+// Newly assigned partitions come with their logs. Without, what a rebalance has restored meanwhile
+// stays, since it is newer.
+func (c *client) restore(ctx context.Context, starts map[topicPartition]int64, fresh map[topicPartition]bool, logs map[topicPartition]Span) error {
 	if len(starts) == 0 {
 		return nil
 	}
 	began := time.Now()
+	onlyMissing := logs == nil
 	parts := map[topicPartition]*partition{}
 	var numbers []int32
 	for tp, start := range starts {
+		if log, ok := logs[tp]; ok { // for one without state
+			start = max(log.From, min(start, log.To))
+		}
 		p := newPartition(tp, Ledger{Group: c.conf.group, Start: start, Next: start}, c.conf.ordering)
 		parts[tp] = p
 		numbers = append(numbers, tp.partition)
@@ -179,8 +243,10 @@ func (c *client) restore(ctx context.Context, starts map[topicPartition]int64, f
 			if next := p.ledger.Next; next != unknownOffset && next != starts[tp] {
 				return fmt.Errorf("restoring: the state of %s goes on at offset %d, but this client at %d", tp, next, starts[tp])
 			}
+			p.ledger.Next = starts[tp]
+		} else {
+			c.resume(p, starts[tp], fresh[tp], logs[tp])
 		}
-		c.resume(p, starts[tp], fresh[tp])
 		c.parts[tp] = p
 	}
 	c.epoch++
