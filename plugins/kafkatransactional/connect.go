@@ -26,6 +26,7 @@ func connect(ctx context.Context, conf *config, producer []kgo.Opt, topics []str
 		ready:    make(chan struct{}),
 		parts:    map[topicPartition]*partition{},
 		aside:    map[topicPartition]struct{}{},
+		stalled:  map[topicPartition]int64{},
 		inFlight: map[*batch]struct{}{},
 	}
 	c.promise = c.delivered

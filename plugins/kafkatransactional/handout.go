@@ -80,6 +80,7 @@ func (c *client) hand(b *batch) error {
 // poll hands out up to most new records. It returns nothing when until has passed or it was woken.
 func (c *client) poll(ctx context.Context, until time.Time, most int) (*batch, error) {
 	c.mu.Lock()
+	c.readOn()
 	if c.makeRoom() {
 		c.mu.Unlock()
 		return nil, nil // what was held is due
@@ -144,6 +145,7 @@ func (c *client) poll(ctx context.Context, until time.Time, most int) (*batch, e
 	}
 	b := &batch{client: c, orders: make([]order, 0, n)}
 	var stray []topicPartition
+	var reused []order
 	fetches.EachPartition(func(ftp kgo.FetchTopicPartition) {
 		tp := topicPartition{ftp.Topic, ftp.Partition}
 		p := c.parts[tp]
@@ -158,7 +160,10 @@ func (c *client) poll(ctx context.Context, until time.Time, most int) (*batch, e
 			b.polled++
 			// After a reset of the group's offsets an order may be read again that still waits.
 			// Its outcome will come from there.
-			if _, ok := p.waiting[rec.Offset]; ok {
+			if w, ok := p.waiting[rec.Offset]; ok {
+				if !w.is(rec) {
+					reused = append(reused, order{part: p, rec: rec})
+				}
 				continue
 			}
 			p.ledger.countReread(rec.Offset)
@@ -186,7 +191,10 @@ func (c *client) poll(ctx context.Context, until time.Time, most int) (*batch, e
 	for _, tp := range stray {
 		t.used[tp] = nil
 	}
-	if len(b.orders) == 0 {
+	for _, o := range reused {
+		c.stall(o.part, o.rec)
+	}
+	if len(b.orders) == 0 || len(reused) > 0 {
 		return nil, nil
 	}
 	return b, c.hand(b)

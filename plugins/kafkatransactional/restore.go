@@ -188,11 +188,17 @@ func (c *client) restore(ctx context.Context, starts map[topicPartition]int64, f
 	if err != nil {
 		return fmt.Errorf("restoring: %w", err)
 	}
-	records, err := readState(ctx, c.conf.clientOpts(), c.conf.stateTopic, state, func(k StateKey, value []byte) error {
-		if p := parts[topicPartition{k.Topic, k.Partition}]; p != nil {
-			return p.restore(k, value)
+	now := time.Now()
+	records, err := readState(ctx, c.conf.clientOpts(), c.conf.stateTopic, state, func(k StateKey, rec *kgo.Record) error {
+		p := parts[topicPartition{k.Topic, k.Partition}]
+		if p == nil {
+			return nil
 		}
-		return nil
+		err := p.restore(k, rec.Value)
+		if w, ok := p.waiting[k.Offset]; ok && k.Kind == KindWaiting {
+			p.hasten(w, rec.Timestamp.Sub(now))
+		}
+		return err
 	})
 	if err != nil {
 		return fmt.Errorf("restoring: %w", err)
@@ -271,7 +277,7 @@ func ReadState(ctx context.Context, opts []kgo.Opt, topic string, fn func(StateK
 		return fmt.Errorf("reading state: topic %q does not exist", topic)
 	}
 	if err == nil {
-		_, err = readState(ctx, opts, topic, ranges, fn)
+		_, err = readState(ctx, opts, topic, ranges, func(k StateKey, rec *kgo.Record) error { return fn(k, rec.Value) })
 	}
 	if err != nil {
 		return fmt.Errorf("reading state: %w", err)
@@ -281,11 +287,11 @@ func ReadState(ctx context.Context, opts []kgo.Opt, topic string, fn func(StateK
 
 // readState calls fn for each committed record of the state topic in the given ranges, by
 // partition in the order of their offsets. It returns the number of records.
-func readState(ctx context.Context, opts []kgo.Opt, topic string, ranges map[int32]committed.Range, fn func(StateKey, []byte) error) (int64, error) {
+func readState(ctx context.Context, opts []kgo.Opt, topic string, ranges map[int32]committed.Range, fn func(StateKey, *kgo.Record) error) (int64, error) {
 	return committed.Read(ctx, opts, topic, ranges, func(rec *kgo.Record) error {
 		k, err := ParseStateKey(rec.Key)
 		if err == nil {
-			err = fn(k, rec.Value)
+			err = fn(k, rec)
 		}
 		if err != nil {
 			return fmt.Errorf("%s/%d at offset %d: %w", topic, rec.Partition, rec.Offset, err)
