@@ -251,6 +251,30 @@ func TestALogThatWasCutIsReadFromThere(t *testing.T) {
 	}
 }
 
+// Whoever sets offsets may do so with an epoch that has nothing to do with them.
+func TestAResetWithAnyEpochIsObeyed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		defer w.close()
+		w.produce(0, 30)
+		r := w.start(0, "")
+		time.Sleep(settle)
+		w.stop(r)
+		w.produce(30, 30)
+		w.cut(8)
+		var offsets kadm.Offsets
+		for partition := range int32(partitions) {
+			offsets.Add(kadm.Offset{Topic: "orders", Partition: partition, At: 15})
+		}
+		require.NoError(t, kadm.NewClient(w.cl).CommitAllOffsets(t.Context(), "g", offsets))
+		r = w.start(0, "")
+		time.Sleep(settle)
+		w.stop(r)
+		w.once(45)
+		require.Equal(t, Ledger{Next: 60, Skipped: []Span{{10, 15}, {10, 15}, {10, 15}}}, w.ledgers())
+	})
+}
+
 // writer writes orders to all partitions in transactions.
 func (w *world) writer() *kgo.Client {
 	cl, err := kgo.NewClient(kgo.SeedBrokers(w.cluster.ListenAddrs()...), kgo.Dialer(w.net.DialContext), kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.TransactionalID("writer"))

@@ -93,12 +93,15 @@ func (l *Ledger) goOn(at int64, forgotten bool, log Span) int64 {
 
 // resume makes the restored state, the group's committed offset and what there is of the log agree
 // on where to go on. State and offset are committed together: where they differ, the offset was
-// reset, or forgotten. c.mu must be held.
-func (c *client) resume(p *partition, at int64, forgotten bool, log Span) {
+// reset, or forgotten. It tells whether one of them was moved. c.mu must be held.
+func (c *client) resume(p *partition, at int64, forgotten bool, log extent) bool {
 	l := &p.ledger
-	from, to := l.Next, l.goOn(at, forgotten, log)
+	if at == l.Next && log.cut >= 0 { // nobody else has committed it, perhaps with any epoch
+		log.To = max(log.From, log.cut)
+	}
+	from, to := l.Next, l.goOn(at, forgotten, log.Span)
 	if from == to && at == to {
-		return
+		return false
 	}
 	switch {
 	case from == unknownOffset:
@@ -123,6 +126,7 @@ func (c *client) resume(p *partition, at int64, forgotten bool, log Span) {
 	}
 	p.ledgerDirty = true
 	c.fresh = true
+	return true
 }
 
 // identify checks that the restored state is of the topic that has this id, and not of one of the

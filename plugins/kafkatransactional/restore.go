@@ -47,9 +47,8 @@ func (c *client) adjust(ctx context.Context, offsets map[string]map[int32]kgo.Of
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for tp, at := range starts {
-		// What is as it was committed keeps its leader epoch, by which the client finds a log cut.
-		if p := c.parts[tp]; p != nil && (p.ledger.Next != at || fresh[tp]) {
+	for tp := range fresh { // the others keep the leader epoch that was committed with them
+		if p := c.parts[tp]; p != nil {
 			offsets[tp.topic][tp.partition] = kgo.NewOffset().At(p.ledger.Next)
 		}
 	}
@@ -60,10 +59,16 @@ func (c *client) adjust(ctx context.Context, offsets map[string]map[int32]kgo.Of
 	return offsets, nil
 }
 
-// logs lists from where to where the partitions in offsets have records now. One whose offset was
-// committed with a leader epoch ends where that epoch did: what follows an offset behind that end
-// are other records than those that followed it once.
-func (c *client) logs(ctx context.Context, offsets map[string]map[int32]kgo.Offset) (map[topicPartition]Span, error) {
+// extent is what there is of a log: from where to where it has records, and where the leader epoch
+// has ended with which the group's offset was committed, or -1. If that was before the offset, the
+// records around it are others than those that were read.
+type extent struct {
+	Span
+	cut int64
+}
+
+// logs lists what there is of the partitions in offsets.
+func (c *client) logs(ctx context.Context, offsets map[string]map[int32]kgo.Offset) (map[topicPartition]extent, error) {
 	topics := slices.Sorted(maps.Keys(offsets))
 	if len(topics) == 0 {
 		return nil, nil
@@ -77,7 +82,7 @@ func (c *client) logs(ctx context.Context, offsets map[string]map[int32]kgo.Offs
 		return nil, fmt.Errorf("listing offsets: %w", err)
 	}
 	var epochs kadm.OffsetForLeaderEpochRequest
-	logs := map[topicPartition]Span{}
+	logs := map[topicPartition]extent{}
 	for topic, partitions := range offsets {
 		for partition, at := range partitions {
 			start, ok := starts.Lookup(topic, partition)
@@ -85,7 +90,7 @@ func (c *client) logs(ctx context.Context, offsets map[string]map[int32]kgo.Offs
 			if err := cmp.Or(start.Err, end.Err); err != nil || !ok || !ok2 {
 				return nil, fmt.Errorf("listing the offsets of %s/%d: %w", topic, partition, err)
 			}
-			logs[topicPartition{topic, partition}] = Span{start.Offset, max(start.Offset, end.Offset)}
+			logs[topicPartition{topic, partition}] = extent{Span{start.Offset, max(start.Offset, end.Offset)}, -1}
 			if e := at.EpochOffset(); e.Offset >= 0 && e.Epoch >= 0 {
 				epochs.Add(topic, partition, e.Epoch)
 			}
@@ -101,8 +106,8 @@ func (c *client) logs(ctx context.Context, offsets map[string]map[int32]kgo.Offs
 	}
 	for topic, partitions := range cuts {
 		for partition, cut := range partitions {
-			if tp := (topicPartition{topic, partition}); cut.Err == nil && cut.EndOffset >= 0 {
-				logs[tp] = Span{logs[tp].From, max(logs[tp].From, cut.EndOffset)}
+			if tp := (topicPartition{topic, partition}); cut.Err == nil {
+				logs[tp] = extent{logs[tp].Span, cut.EndOffset}
 			}
 		}
 	}
@@ -110,7 +115,7 @@ func (c *client) logs(ctx context.Context, offsets map[string]map[int32]kgo.Offs
 }
 
 // absolute replaces offsets that only say "earliest" or "latest", and tells which those were.
-func (c *client) absolute(ctx context.Context, offsets map[string]map[int32]kgo.Offset, logs map[topicPartition]Span) (map[topicPartition]bool, error) {
+func (c *client) absolute(ctx context.Context, offsets map[string]map[int32]kgo.Offset, logs map[topicPartition]extent) (map[topicPartition]bool, error) {
 	fresh := map[topicPartition]bool{}
 	var listed kadm.ListedOffsets
 	for topic, partitions := range offsets {
@@ -158,9 +163,10 @@ func (c *client) restoreOwned(ctx context.Context) error {
 // a guess, since the group has committed none. It reads what is
 // committed up to the high watermark of this moment: what lies between the last stable offset
 // and there may have been committed too, by a transaction whose markers are still on the way.
-// Newly assigned partitions come with their logs. Without, what a rebalance has restored meanwhile
-// stays, since it is newer.
-func (c *client) restore(ctx context.Context, starts map[topicPartition]int64, fresh map[topicPartition]bool, logs map[topicPartition]Span) error {
+// Newly assigned partitions come with their logs; those that go on elsewhere than the group has
+// committed become fresh. Without logs, what a rebalance has restored meanwhile stays, since it
+// is newer.
+func (c *client) restore(ctx context.Context, starts map[topicPartition]int64, fresh map[topicPartition]bool, logs map[topicPartition]extent) error {
 	if len(starts) == 0 {
 		return nil
 	}
@@ -250,8 +256,8 @@ func (c *client) restore(ctx context.Context, starts map[topicPartition]int64, f
 				return fmt.Errorf("restoring: the state of %s goes on at offset %d, but this client at %d", tp, next, starts[tp])
 			}
 			p.ledger.Next = starts[tp]
-		} else {
-			c.resume(p, starts[tp], fresh[tp], logs[tp])
+		} else if c.resume(p, starts[tp], fresh[tp], logs[tp]) {
+			fresh[tp] = true
 		}
 		c.parts[tp] = p
 	}
