@@ -2,6 +2,7 @@ package kafkatransactional
 
 import (
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -165,6 +166,71 @@ func TestAnOffsetBehindTheEndWithoutAStateIsTheEnd(t *testing.T) {
 				require.EqualValues(t, 10, l.Start, "what was before is not missing")
 			}
 		}
+	})
+}
+
+// What was deleted is lost, and only the rest of the way was skipped.
+func TestAResetForwardsBeyondWhatRetentionDeletedSkipsTheRest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		defer w.close()
+		w.produce(0, 30)
+		r := w.start(2, "")
+		time.Sleep(settle)
+		w.stop(r)
+		w.produce(30, 60)
+		w.retain(15)
+		w.reset(20)
+		r = w.start(2, "")
+		time.Sleep(settle)
+		w.stop(r)
+		w.once(30 + 30)
+		require.Equal(t, Ledger{Next: 90, Skipped: []Span{{15, 20}, {15, 20}, {15, 20}}}, w.ledgers())
+		for partition := range partitions {
+			require.Equal(t, 1, w.log.says(fmt.Sprintf("Lost to retention: orders/%d deleted offsets 10 to 14 before they were read, 5 records at most", partition)))
+			require.Equal(t, 1, w.log.says(fmt.Sprintf("The offset of orders/%d was reset from 15 to 20: orders between are skipped", partition)))
+		}
+	})
+}
+
+// A new leader may not know yet how far the log is committed. That is no cut.
+func TestALogWhoseEndIsNotKnownYetIsNotTakenForCut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		defer w.close()
+		w.produce(0, 30)
+		r := w.start(2, "")
+		time.Sleep(settle)
+		w.stop(r)
+		var lagging atomic.Bool
+		lagging.Store(true)
+		w.cluster.ControlKey(int16(kmsg.ListOffsets), func(kreq kmsg.Request) (kmsg.Response, error, bool) {
+			w.cluster.KeepControl()
+			req := kreq.(*kmsg.ListOffsetsRequest)
+			if !lagging.Load() || req.Topics[0].Topic != "orders" || req.Topics[0].Partitions[0].Timestamp != -1 {
+				return nil, nil, false
+			}
+			resp := req.ResponseKind().(*kmsg.ListOffsetsResponse)
+			topic := kmsg.NewListOffsetsResponseTopic()
+			topic.Topic = "orders"
+			for _, rp := range req.Topics[0].Partitions {
+				p := kmsg.NewListOffsetsResponseTopicPartition()
+				p.Partition, p.Offset = rp.Partition, 7
+				topic.Partitions = append(topic.Partitions, p)
+			}
+			resp.Topics = append(resp.Topics, topic)
+			return resp, nil, true
+		})
+		w.cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.OffsetForLeaderEpoch}, Err: kerr.NotLeaderForPartition, Count: 1})
+		r = w.start(2, "")
+		time.Sleep(settle)
+		w.produce(30, 30)
+		time.Sleep(settle)
+		w.stop(r)
+		lagging.Store(false)
+		w.once(60)
+		require.Equal(t, Ledger{Next: 60}, w.ledgers())
+		require.Zero(t, w.log.says("was cut"))
 	})
 }
 

@@ -99,17 +99,19 @@ func (c *client) resume(p *partition, at int64, forgotten bool, log extent) bool
 	if at == l.Next && log.cut >= 0 { // nobody else has committed it, perhaps with any epoch
 		log.To = max(log.From, log.cut)
 	}
-	from, to := l.Next, l.goOn(at, forgotten, log.Span)
-	if from == to && at == to {
-		return false
-	}
-	switch {
-	case from == unknownOffset:
-		l.Next = to
-	case from < log.From:
-		if lost := l.lose(to); lost != (Span{}) {
+	deleted := l.Next != unknownOffset && l.Next < log.From
+	if deleted {
+		if lost := l.lose(log.From); lost != (Span{}) {
 			c.log.Errorf("Lost to retention: %s deleted offsets %d to %d before they were read, %d records at most", p.topicPartition, lost.From, lost.To-1, lost.To-lost.From)
 		}
+	}
+	from, to := l.Next, l.goOn(at, forgotten, log.Span)
+	switch {
+	case from == to && at == to && !deleted:
+		return false
+	case from == to && at < to: // retention was faster than whoever has set the offset, too
+	case from == unknownOffset:
+		l.Next = to
 	case from > log.To && to == log.To:
 		c.log.Errorf("The log of %s was cut at %d, as an unclean leader election does, after it had been read up to %d: going on at %d, where all orders are new", p.topicPartition, log.To, from, to)
 		l.moveTo(to)

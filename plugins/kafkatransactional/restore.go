@@ -99,15 +99,16 @@ func (c *client) logs(ctx context.Context, offsets map[string]map[int32]kgo.Offs
 	if len(epochs) == 0 {
 		return logs, nil
 	}
-	// The client asks the same once more, so that nothing is lost where this is not answered.
 	cuts, err := c.adm.OffsetForLeaderEpoch(ctx, epochs)
-	if err != nil {
-		c.log.Debugf("Looking for logs that were cut: %v", err)
-	}
-	for topic, partitions := range cuts {
-		for partition, cut := range partitions {
-			if tp := (topicPartition{topic, partition}); cut.Err == nil {
+	for topic, partitions := range epochs {
+		for partition := range partitions {
+			tp := topicPartition{topic, partition}
+			cut, answered := cuts[topic][partition]
+			if answered && cut.Err == nil {
 				logs[tp] = extent{logs[tp].Span, cut.EndOffset}
+			} else if offsets[topic][partition].EpochOffset().Offset > logs[tp].To {
+				// Was it cut, or does a new leader not know yet how far it is committed?
+				return nil, fmt.Errorf("asking where the log of %s was cut: %w", tp, cmp.Or(cut.Err, err))
 			}
 		}
 	}
@@ -201,7 +202,8 @@ func (c *client) restore(ctx context.Context, starts map[topicPartition]int64, f
 			return nil
 		}
 		err := p.restore(k, rec.Value)
-		if w, ok := p.waiting[k.Offset]; ok && k.Kind == KindWaiting {
+		const byItsWriter = 0 // and not by the broker, whose clock is a third one
+		if w, ok := p.waiting[k.Offset]; ok && k.Kind == KindWaiting && rec.Attrs.TimestampType() == byItsWriter {
 			p.hasten(w, rec.Timestamp.Sub(now))
 		}
 		return err
