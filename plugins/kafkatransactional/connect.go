@@ -26,6 +26,7 @@ func connect(ctx context.Context, conf *config, producer []kgo.Opt, topics []str
 		ready:    make(chan struct{}),
 		parts:    map[topicPartition]*partition{},
 		aside:    map[topicPartition]struct{}{},
+		stalled:  map[topicPartition]int64{},
 		inFlight: map[*batch]struct{}{},
 	}
 	c.promise = c.delivered
@@ -62,8 +63,11 @@ func connect(ctx context.Context, conf *config, producer []kgo.Opt, topics []str
 		kgo.OnPartitionsAssigned(c.onAssigned),
 		kgo.WithHooks(c),
 		kgo.AdjustFetchOffsetsFn(c.adjust), // which decides where to begin
-		// Where what was to be read next is deleted, what is left must not be skipped as well.
-		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
+		// What is not in the log any more ends this client: adjust decides for the next one.
+		kgo.ConsumeStartOffset(kgo.NewOffset().AtStart()),
+		kgo.ConsumeResetOffset(kgo.NoResetOffset()),
+		// The position moves behind what was aborted only with the marker that follows it.
+		kgo.KeepControlRecords(),
 		kgo.ProducerBatchMaxBytesFn(c.limits.maxBatchBytes),
 		kgo.MaxBufferedRecords(100_000),
 	)

@@ -83,6 +83,7 @@ func (c *client) hand(b *batch) error {
 // poll hands out up to most new records. It returns nothing when until has passed or it was woken.
 func (c *client) poll(ctx context.Context, until time.Time, most int) (*batch, error) {
 	c.mu.Lock()
+	c.readOn()
 	if c.makeRoom() {
 		c.mu.Unlock()
 		return nil, nil // what was held is due
@@ -123,10 +124,13 @@ func (c *client) poll(ctx context.Context, until time.Time, most int) (*batch, e
 	failed := false
 	fetches.EachError(func(topic string, partition int32, err error) {
 		_, told := errors.AsType[*kgo.ErrGroupSession](err) // see OnGroupManageError
+		_, cut := errors.AsType[*kgo.ErrDataLoss](err)
 		switch {
 		case told || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded):
 		case errors.Is(err, kerr.UnknownTopicID): // this client will never read it again
 			gone = fmt.Errorf("topic %s was deleted, and may have been made again: %w", topic, err)
+		case errors.Is(err, kerr.OffsetOutOfRange) || cut: // retention was faster, or the log was cut
+			gone = fmt.Errorf("reading %s/%d: %w", topic, partition, err)
 		default:
 			failed = true
 			if time.Since(c.fetchLogged) > time.Second {
@@ -142,8 +146,9 @@ func (c *client) poll(ctx context.Context, until time.Time, most int) (*batch, e
 	if n == 0 || gone != nil {
 		return nil, gone
 	}
-	b := &batch{client: c, polled: n, full: n == most, orders: make([]order, 0, n)}
+	b := &batch{client: c, full: n == most, orders: make([]order, 0, n)}
 	var stray []topicPartition
+	var reused []order
 	fetches.EachPartition(func(ftp kgo.FetchTopicPartition) {
 		tp := topicPartition{ftp.Topic, ftp.Partition}
 		p := c.parts[tp]
@@ -152,9 +157,16 @@ func (c *client) poll(ctx context.Context, until time.Time, most int) (*batch, e
 			return
 		}
 		for _, rec := range ftp.Records {
+			if rec.Attrs.IsControl() {
+				continue // the end of somebody's transaction
+			}
+			b.polled++
 			// After a reset of the group's offsets an order may be read again that still waits.
 			// Its outcome will come from there.
-			if _, ok := p.waiting[rec.Offset]; ok {
+			if w, ok := p.waiting[rec.Offset]; ok {
+				if !w.is(rec) {
+					reused = append(reused, order{part: p, rec: rec})
+				}
 				continue
 			}
 			p.ledger.countReread(rec.Offset)
@@ -168,12 +180,13 @@ func (c *client) poll(ctx context.Context, until time.Time, most int) (*batch, e
 	if err != nil {
 		return nil, err
 	}
-	// Orders that are held have to be in the state when the offsets pass them.
+	// Orders that are held have to be in the state when the offsets pass them, and so has the
+	// position, though it should have passed nothing but what was aborted.
 	fetches.EachPartition(func(ftp kgo.FetchTopicPartition) {
 		tp := topicPartition{ftp.Topic, ftp.Partition}
 		if p := c.parts[tp]; p != nil && len(ftp.Records) > 0 {
 			t.used[tp] = p
-			c.passed(p, ftp.Records, ftp.LogStartOffset)
+			c.passed(p, ftp.Records)
 		}
 	})
 	// Records of a partition that was taken away meanwhile were polled, so that their offsets
@@ -181,7 +194,10 @@ func (c *client) poll(ctx context.Context, until time.Time, most int) (*batch, e
 	for _, tp := range stray {
 		t.used[tp] = nil
 	}
-	if len(b.orders) == 0 {
+	for _, o := range reused {
+		c.stall(o.part, o.rec)
+	}
+	if len(b.orders) == 0 || len(reused) > 0 {
 		return nil, nil
 	}
 	return b, c.hand(b)

@@ -7,7 +7,8 @@
 // from many. The idea is in partition.go (what one source partition's state is) and client.go
 // (the loop) with handout.go (what is handed out); queues.go and blocked.go keep the order of keys,
 // commit.go, abort.go and group.go end transactions, pause.go slows the loop down, restore.go and
-// leftovers.go begin a partition's life here, stored.go has the format of the state topic.
+// leftovers.go begin a partition's life here, at the offset that position.go decides on (reused.go has
+// what a log that was cut makes hard), stored.go has the format of the state topic.
 package kafkatransactional
 
 import (

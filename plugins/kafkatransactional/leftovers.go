@@ -5,10 +5,12 @@ import (
 	"errors"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/orderflow/orderflow/internal/committed"
@@ -31,12 +33,12 @@ func (c *client) unblock(ctx context.Context, numbers []int32, starts map[topicP
 		return nil
 	}
 	newest := map[topicPartition]Owner{}
-	_, err = readState(ctx, c.conf.clientOpts(), c.conf.stateTopic, stable, func(k StateKey, value []byte) error {
+	_, err = readState(ctx, c.conf.clientOpts(), c.conf.stateTopic, stable, func(k StateKey, rec *kgo.Record) error {
 		tp := topicPartition{k.Topic, k.Partition}
-		if _, ours := starts[tp]; !ours || k.Kind != KindLedger || value == nil {
+		if _, ours := starts[tp]; !ours || k.Kind != KindLedger || rec.Value == nil {
 			return nil
 		}
-		l, err := DecodeLedger(value)
+		l, err := DecodeLedger(rec.Value)
 		newest[tp] = l.Owner
 		return err
 	})
@@ -54,10 +56,12 @@ func (c *client) unblock(ctx context.Context, numbers []int32, starts map[topicP
 // endLeftovers aborts the transactions that former owners of our partitions have left open, if
 // they are no longer in the group: until then no committed reader gets past them. It fences
 // them, which is what a frozen one deserves. What cannot be told yet is looked at again, until
-// the broker's timeout has done the same.
+// the broker's timeout has done the same. An id that is none of this group's is no former owner's,
+// whatever the state says, and is left alone.
 func (c *client) endLeftovers(ctx context.Context, former map[Owner]bool) {
-	delete(former, Owner{})
-	maps.DeleteFunc(former, func(o Owner, _ bool) bool { return o.TransactionalID == c.id })
+	maps.DeleteFunc(former, func(o Owner, _ bool) bool {
+		return o.TransactionalID == c.id || !strings.HasPrefix(o.TransactionalID, c.conf.transactionalID(""))
+	})
 	c.endGone(ctx, former)
 	if len(former) == 0 {
 		return

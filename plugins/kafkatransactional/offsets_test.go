@@ -192,7 +192,7 @@ func TestARestoreAfterAnAbortIsOfTheOffsetsThatTheClientGoesOnFrom(t *testing.T)
 		require.NoError(t, c.restoreOwned(t.Context()))
 		clear(c.parts)
 		tp := topicPartition{"orders", 1}
-		require.ErrorContains(t, c.restore(t.Context(), map[topicPartition]int64{tp: 4}, nil, true),
+		require.ErrorContains(t, c.restore(t.Context(), map[topicPartition]int64{tp: 4}, nil, nil),
 			"the state of orders/1 goes on at offset 10, but this client at 4")
 		require.Empty(t, c.parts)
 		require.NoError(t, in.Close(t.Context()))

@@ -18,7 +18,7 @@ import (
 type batch struct {
 	client *client
 	txn    *transaction
-	polled int // how many records were polled for it, the others having waited
+	polled int // how many orders were polled for it, the others having waited
 	handed time.Time
 	ahead  int  // how many orders were in the pipeline with it when it was handed out
 	full   bool // it was as large as it could be then

@@ -300,7 +300,7 @@ func TestARestoreAfterAnAbortReplacesNothing(t *testing.T) {
 		require.Same(t, newer, c.parts[newer.topicPartition])
 
 		gone := topicPartition{"former", 0} // taken away while it was read
-		require.NoError(t, c.restore(t.Context(), map[topicPartition]int64{gone: 0}, nil, true))
+		require.NoError(t, c.restore(t.Context(), map[topicPartition]int64{gone: 0}, nil, nil))
 		require.NotContains(t, c.parts, gone)
 		require.NoError(t, in.Close(t.Context()))
 	})

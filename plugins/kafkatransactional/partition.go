@@ -242,6 +242,15 @@ func (p *partition) restore(k StateKey, value []byte) error {
 	return nil
 }
 
+// hasten makes a restored order due as much earlier as the clock was ahead of ours by which it
+// waits. Else one that was hours ahead would make a wait of a second one of hours.
+func (p *partition) hasten(w *waiting, ahead time.Duration) {
+	if ahead > 0 && !w.due.IsZero() {
+		w.due = w.due.Add(-ahead)
+		heap.Fix(&p.due, w.index)
+	}
+}
+
 // dueHeap is a heap of waiting orders, the one that is due first on top. Those that are due
 // at the same moment come by offset.
 type dueHeap []*waiting

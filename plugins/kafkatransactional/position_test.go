@@ -14,35 +14,36 @@ import (
 func TestALedgerTellsWhatIsReadAgainSkippedAndLost(t *testing.T) {
 	for _, c := range []struct {
 		name string
-		play func(*Ledger) Span // the ledger has read 100 to 200
+		play func(*Ledger) (lost Span) // the ledger has read 100 to 200
 		want Ledger
 		lost Span
 	}{
-		{"reading on", func(l *Ledger) Span { return l.advance(250, 0) },
+		{"reading on", func(l *Ledger) (lost Span) { l.advance(250); return },
 			Ledger{Start: 100, Next: 250}, Span{}},
-		{"retention behind the position", func(l *Ledger) Span { return l.advance(250, 200) },
+		{"retention behind the position", func(l *Ledger) (lost Span) { lost = l.lose(200); l.advance(250); return },
 			Ledger{Start: 100, Next: 250}, Span{}},
-		{"retention beyond the position", func(l *Ledger) Span { return l.advance(250, 230) },
+		{"retention beyond the position", func(l *Ledger) (lost Span) { lost = l.lose(230); l.advance(250); return },
 			Ledger{Start: 100, Next: 250}, Span{200, 230}},
-		{"back, and half of the way again", func(l *Ledger) Span { l.moveTo(120); return l.advance(150, 0) },
+		{"back, and half of the way again", func(l *Ledger) (lost Span) { l.moveTo(120); l.advance(150); return },
 			Ledger{Start: 100, Next: 150, RereadTo: 200}, Span{}},
-		{"back, and retention within what was read before", func(l *Ledger) Span { l.moveTo(120); return l.advance(190, 180) },
+		{"back, and retention within what was read before", func(l *Ledger) (lost Span) { l.moveTo(120); lost = l.lose(180); l.advance(190); return },
 			Ledger{Start: 100, Next: 190, RereadTo: 200}, Span{}},
-		{"back and all of the way again", func(l *Ledger) Span { l.moveTo(120); return l.advance(200, 0) },
+		{"back and all of the way again", func(l *Ledger) (lost Span) { l.moveTo(120); l.advance(200); return },
 			Ledger{Start: 100, Next: 200}, Span{}},
-		{"back twice", func(l *Ledger) Span { l.moveTo(150); l.advance(160, 0); l.moveTo(110); return l.advance(120, 0) },
+		{"back twice", func(l *Ledger) (lost Span) { l.moveTo(150); l.advance(160); l.moveTo(110); l.advance(120); return },
 			Ledger{Start: 100, Next: 120, RereadTo: 200}, Span{}},
-		{"back to before the start", func(l *Ledger) Span { l.moveTo(50); return l.advance(60, 0) },
+		{"back to before the start", func(l *Ledger) (lost Span) { l.moveTo(50); l.advance(60); return },
 			Ledger{Start: 50, Next: 60, RereadTo: 200, Skipped: []Span{{60, 100}}}, Span{}},
-		{"forwards", func(l *Ledger) Span { l.moveTo(300); return l.advance(310, 0) },
+		{"forwards", func(l *Ledger) (lost Span) { l.moveTo(300); l.advance(310); return },
 			Ledger{Start: 100, Next: 310, Skipped: []Span{{200, 300}}}, Span{}},
-		{"forwards and back into what was skipped", func(l *Ledger) Span {
+		{"forwards and back into what was skipped", func(l *Ledger) (lost Span) {
 			l.moveTo(300)
-			l.advance(310, 0)
+			l.advance(310)
 			l.moveTo(250)
-			return l.advance(260, 0)
+			l.advance(260)
+			return
 		}, Ledger{Start: 100, Next: 260, RereadTo: 310, Skipped: []Span{{200, 250}, {260, 300}}}, Span{}},
-		{"forwards within what is read again", func(l *Ledger) Span { l.moveTo(100); l.moveTo(150); return l.advance(160, 0) },
+		{"forwards within what is read again", func(l *Ledger) (lost Span) { l.moveTo(100); l.moveTo(150); l.advance(160); return },
 			Ledger{Start: 100, Next: 160, RereadTo: 200}, Span{}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -71,7 +72,7 @@ func TestRereadsAndSkippedStretchesAreExact(t *testing.T) {
 					l.countReread(offset)
 					read[offset]++
 				}
-				l.advance(next, 0)
+				l.advance(next)
 			}
 			furthest = max(furthest, l.Next)
 		}

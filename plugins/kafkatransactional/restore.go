@@ -1,9 +1,11 @@
 package kafkatransactional
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -26,7 +28,11 @@ func (c *client) adjust(ctx context.Context, offsets map[string]map[int32]kgo.Of
 	if err := c.setAside(ctx, offsets); err != nil {
 		return nil, err
 	}
-	fresh, err := c.absolute(ctx, offsets)
+	logs, err := c.logs(ctx, offsets)
+	if err != nil {
+		return nil, err
+	}
+	fresh, err := c.absolute(ctx, offsets, logs)
 	if err != nil {
 		return nil, err
 	}
@@ -36,23 +42,81 @@ func (c *client) adjust(ctx context.Context, offsets map[string]map[int32]kgo.Of
 			starts[topicPartition{topic, partition}] = at.EpochOffset().Offset
 		}
 	}
-	if err := c.restore(ctx, starts, fresh, false); err != nil {
+	if err := c.restore(ctx, starts, fresh, logs); err != nil {
 		return nil, err
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for tp := range fresh {
+	for tp := range fresh { // the others keep the leader epoch that was committed with them
 		if p := c.parts[tp]; p != nil {
 			offsets[tp.topic][tp.partition] = kgo.NewOffset().At(p.ledger.Next)
 		}
+	}
+	if len(fresh) > 0 {
 		c.fresh = true
 		c.signal()
 	}
 	return offsets, nil
 }
 
+// extent is what there is of a log: from where to where it has records, and where the leader epoch
+// has ended with which the group's offset was committed, or -1. If that was before the offset, the
+// records around it are others than those that were read.
+type extent struct {
+	Span
+	cut int64
+}
+
+// logs lists what there is of the partitions in offsets.
+func (c *client) logs(ctx context.Context, offsets map[string]map[int32]kgo.Offset) (map[topicPartition]extent, error) {
+	topics := slices.Sorted(maps.Keys(offsets))
+	if len(topics) == 0 {
+		return nil, nil
+	}
+	ends, err := c.adm.ListEndOffsets(ctx, topics...)
+	if err != nil {
+		return nil, fmt.Errorf("listing offsets: %w", err)
+	}
+	starts, err := c.adm.ListStartOffsets(ctx, topics...)
+	if err != nil {
+		return nil, fmt.Errorf("listing offsets: %w", err)
+	}
+	var epochs kadm.OffsetForLeaderEpochRequest
+	logs := map[topicPartition]extent{}
+	for topic, partitions := range offsets {
+		for partition, at := range partitions {
+			start, ok := starts.Lookup(topic, partition)
+			end, ok2 := ends.Lookup(topic, partition)
+			if err := cmp.Or(start.Err, end.Err); err != nil || !ok || !ok2 {
+				return nil, fmt.Errorf("listing the offsets of %s/%d: %w", topic, partition, err)
+			}
+			logs[topicPartition{topic, partition}] = extent{Span{start.Offset, max(start.Offset, end.Offset)}, -1}
+			if e := at.EpochOffset(); e.Offset >= 0 && e.Epoch >= 0 {
+				epochs.Add(topic, partition, e.Epoch)
+			}
+		}
+	}
+	if len(epochs) == 0 {
+		return logs, nil
+	}
+	cuts, err := c.adm.OffsetForLeaderEpoch(ctx, epochs)
+	for topic, partitions := range epochs {
+		for partition := range partitions {
+			tp := topicPartition{topic, partition}
+			cut, answered := cuts[topic][partition]
+			if answered && cut.Err == nil {
+				logs[tp] = extent{logs[tp].Span, cut.EndOffset}
+			} else if offsets[topic][partition].EpochOffset().Offset > logs[tp].To {
+				// Was it cut, or does a new leader not know yet how far it is committed?
+				return nil, fmt.Errorf("asking where the log of %s was cut: %w", tp, cmp.Or(cut.Err, err))
+			}
+		}
+	}
+	return logs, nil
+}
+
 // absolute replaces offsets that only say "earliest" or "latest", and tells which those were.
-func (c *client) absolute(ctx context.Context, offsets map[string]map[int32]kgo.Offset) (map[topicPartition]bool, error) {
+func (c *client) absolute(ctx context.Context, offsets map[string]map[int32]kgo.Offset, logs map[topicPartition]extent) (map[topicPartition]bool, error) {
 	fresh := map[topicPartition]bool{}
 	var listed kadm.ListedOffsets
 	for topic, partitions := range offsets {
@@ -63,13 +127,15 @@ func (c *client) absolute(ctx context.Context, offsets map[string]map[int32]kgo.
 			if c.conf.startOffset == startCommitted {
 				return nil, fmt.Errorf("partition %s/%d has no committed offset and start_offset is %q", topic, partition, startCommitted)
 			}
+			tp := topicPartition{topic, partition}
+			fresh[tp] = true
+			if c.conf.startOffset != startLatest {
+				offsets[topic][partition] = kgo.NewOffset().At(logs[tp].From)
+				continue
+			}
 			if listed == nil {
-				list := c.adm.ListStartOffsets
-				if c.conf.startOffset == startLatest {
-					list = c.adm.ListCommittedOffsets
-				}
 				var err error
-				if listed, err = list(ctx, c.conf.topics...); err != nil {
+				if listed, err = c.adm.ListCommittedOffsets(ctx, c.conf.topics...); err != nil {
 					return nil, fmt.Errorf("listing offsets: %w", err)
 				}
 			}
@@ -78,7 +144,6 @@ func (c *client) absolute(ctx context.Context, offsets map[string]map[int32]kgo.
 				return nil, fmt.Errorf("listing the offset of %s/%d: %w", topic, partition, l.Err)
 			}
 			offsets[topic][partition] = kgo.NewOffset().At(l.Offset)
-			fresh[topicPartition{topic, partition}] = true
 		}
 	}
 	return fresh, nil
@@ -92,22 +157,28 @@ func (c *client) restoreOwned(ctx context.Context) error {
 			starts[topicPartition{topic, partition}] = at.Offset
 		}
 	}
-	return c.restore(ctx, starts, nil, true)
+	return c.restore(ctx, starts, nil, nil)
 }
 
 // restore reads the state of partitions whose next offsets are given; those of the fresh ones are
 // a guess, since the group has committed none. It reads what is
 // committed up to the high watermark of this moment: what lies between the last stable offset
 // and there may have been committed too, by a transaction whose markers are still on the way.
-// With onlyMissing, what a rebalance has restored meanwhile stays, since it is newer.
-func (c *client) restore(ctx context.Context, starts map[topicPartition]int64, fresh map[topicPartition]bool, onlyMissing bool) error {
+// Newly assigned partitions come with their logs; those that go on elsewhere than the group has
+// committed become fresh. Without logs, what a rebalance has restored meanwhile stays, since it
+// is newer.
+func (c *client) restore(ctx context.Context, starts map[topicPartition]int64, fresh map[topicPartition]bool, logs map[topicPartition]extent) error {
 	if len(starts) == 0 {
 		return nil
 	}
 	began := time.Now()
+	onlyMissing := logs == nil
 	parts := map[topicPartition]*partition{}
 	var numbers []int32
 	for tp, start := range starts {
+		if log, ok := logs[tp]; ok { // for one without state
+			start = max(log.From, min(start, log.To))
+		}
 		p := newPartition(tp, Ledger{Group: c.conf.group, Start: start, Next: start}, c.conf.ordering)
 		parts[tp] = p
 		numbers = append(numbers, tp.partition)
@@ -124,11 +195,18 @@ func (c *client) restore(ctx context.Context, starts map[topicPartition]int64, f
 	if err != nil {
 		return fmt.Errorf("restoring: %w", err)
 	}
-	records, err := readState(ctx, c.conf.clientOpts(), c.conf.stateTopic, state, func(k StateKey, value []byte) error {
-		if p := parts[topicPartition{k.Topic, k.Partition}]; p != nil {
-			return p.restore(k, value)
+	now := time.Now()
+	records, err := readState(ctx, c.conf.clientOpts(), c.conf.stateTopic, state, func(k StateKey, rec *kgo.Record) error {
+		p := parts[topicPartition{k.Topic, k.Partition}]
+		if p == nil {
+			return nil
 		}
-		return nil
+		err := p.restore(k, rec.Value)
+		const byItsWriter = 0 // and not by the broker, whose clock is a third one
+		if w, ok := p.waiting[k.Offset]; ok && k.Kind == KindWaiting && rec.Attrs.TimestampType() == byItsWriter {
+			p.hasten(w, rec.Timestamp.Sub(now))
+		}
+		return err
 	})
 	if err != nil {
 		return fmt.Errorf("restoring: %w", err)
@@ -179,8 +257,10 @@ func (c *client) restore(ctx context.Context, starts map[topicPartition]int64, f
 			if next := p.ledger.Next; next != unknownOffset && next != starts[tp] {
 				return fmt.Errorf("restoring: the state of %s goes on at offset %d, but this client at %d", tp, next, starts[tp])
 			}
+			p.ledger.Next = starts[tp]
+		} else if c.resume(p, starts[tp], fresh[tp], logs[tp]) {
+			fresh[tp] = true
 		}
-		c.resume(p, starts[tp], fresh[tp])
 		c.parts[tp] = p
 	}
 	c.epoch++
@@ -205,7 +285,7 @@ func ReadState(ctx context.Context, opts []kgo.Opt, topic string, fn func(StateK
 		return fmt.Errorf("reading state: topic %q does not exist", topic)
 	}
 	if err == nil {
-		_, err = readState(ctx, opts, topic, ranges, fn)
+		_, err = readState(ctx, opts, topic, ranges, func(k StateKey, rec *kgo.Record) error { return fn(k, rec.Value) })
 	}
 	if err != nil {
 		return fmt.Errorf("reading state: %w", err)
@@ -215,11 +295,11 @@ func ReadState(ctx context.Context, opts []kgo.Opt, topic string, fn func(StateK
 
 // readState calls fn for each committed record of the state topic in the given ranges, by
 // partition in the order of their offsets. It returns the number of records.
-func readState(ctx context.Context, opts []kgo.Opt, topic string, ranges map[int32]committed.Range, fn func(StateKey, []byte) error) (int64, error) {
+func readState(ctx context.Context, opts []kgo.Opt, topic string, ranges map[int32]committed.Range, fn func(StateKey, *kgo.Record) error) (int64, error) {
 	return committed.Read(ctx, opts, topic, ranges, func(rec *kgo.Record) error {
 		k, err := ParseStateKey(rec.Key)
 		if err == nil {
-			err = fn(k, rec.Value)
+			err = fn(k, rec)
 		}
 		if err != nil {
 			return fmt.Errorf("%s/%d at offset %d: %w", topic, rec.Partition, rec.Offset, err)

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/orderflow/orderflow/cmd/orderflow/audit"
@@ -28,7 +29,10 @@ var troubles = []struct {
 	{"offsets are reset backwards", resetBackwards},
 	{"offsets are reset forwards", resetForwards},
 	{"offsets are forgotten", offsetsForgotten},
+	{"offsets are behind the end", behindTheEnd},
+	{"the orders at the end were aborted", abortedAtTheEnd},
 	{"retention deletes what is not read", retentionDeletesUnread},
+	{"retention deletes everything", retentionDeletesEverything},
 	{"retention deletes what waits", retentionDeletesWaiting},
 }
 
@@ -194,6 +198,120 @@ func offsetsForgotten(s *site) {
 	p = s.run()
 	p.AwaitLog(s.t, "The group has no committed offset of", child.Patience)
 	s.exactlyOnce(25, child.Patience)
+	s.stop(p)
+}
+
+// lag is what the group has still to read, as Kafka's tools show it.
+func (s *site) lag() (sum int64) {
+	s.t.Helper()
+	offsets, err := s.admin.FetchOffsetsForTopics(s.t.Context(), s.env["CONSUMER_GROUP"], s.env["ORDERS_TOPIC"])
+	require.NoError(s.t, err)
+	for partition, end := range s.ends() {
+		at, ok := offsets.Lookup(s.env["ORDERS_TOPIC"], partition)
+		require.True(s.t, ok)
+		sum += end - at.At
+	}
+	return sum
+}
+
+// caughtUp waits until there is no lag, and sees that nothing is committed after that.
+func (s *site) caughtUp() {
+	s.t.Helper()
+	s.await("no lag", 10*time.Second, func() (any, bool) { lag := s.lag(); return lag, lag == 0 })
+	commits := func() (sum int64) { // each writes to the state
+		ends, err := s.admin.ListEndOffsets(s.t.Context(), s.env["STATE_TOPIC"])
+		require.NoError(s.t, err)
+		ends.Each(func(o kadm.ListedOffset) { sum += o.Offset })
+		return sum
+	}
+	time.Sleep(2 * time.Second)
+	before := commits()
+	time.Sleep(5 * time.Second)
+	require.Equal(s.t, before, commits(), "an idle group commits nothing")
+	require.Zero(s.t, s.lag())
+}
+
+func behindTheEnd(s *site) {
+	p := s.run()
+	s.write(10)
+	s.exactlyOnce(10, 60*time.Second)
+	s.stop(p)
+
+	ends := s.ends()
+	beyond := map[int32]int64{}
+	for partition, end := range ends {
+		beyond[partition] = end + 1 + 100*int64(partition)
+	}
+	s.reset(beyond)
+	p = s.run()
+	p.AwaitLog(s.t, "behind the end of its log at", 30*time.Second)
+	s.caughtUp()
+	report := s.exactlyOnce(10, 20*time.Second)
+	require.Equal(s.t, 10, report.Processed)
+	s.write(10)
+	s.exactlyOnce(20, 60*time.Second)
+	s.stop(p)
+
+	s.write(10) // which a reset behind the end does not skip
+	s.reset(beyond)
+	p = s.run()
+	s.exactlyOnce(30, 60*time.Second)
+	s.caughtUp()
+	s.stop(p)
+}
+
+func abortedAtTheEnd(s *site) {
+	p := s.run()
+	s.write(10)
+	s.order("Pen", 0)
+	s.exactlyOnce(11, 60*time.Second)
+
+	producer := s.cluster.Client(kgo.TransactionalID(s.env["CONSUMER_GROUP"]+"-producer"), kgo.RecordPartitioner(kgo.RoundRobinPartitioner()))
+	transaction := func(n int, end kgo.TransactionEndTry) {
+		require.NoError(s.t, producer.BeginTransaction())
+		for i := range n {
+			value, err := s.enc.Append(nil, order.Order{ID: "t-" + strconv.Itoa(i), Product: "Pen", Price: 1.5})
+			require.NoError(s.t, err)
+			producer.Produce(s.t.Context(), &kgo.Record{Topic: s.env["ORDERS_TOPIC"], Value: value}, nil)
+		}
+		require.NoError(s.t, producer.Flush(s.t.Context()))
+		require.NoError(s.t, producer.EndTransaction(s.t.Context(), end))
+	}
+	transaction(500, kgo.TryAbort)
+	s.caughtUp()
+	transaction(60, kgo.TryCommit)
+	s.exactlyOnce(71, 30*time.Second)
+	s.caughtUp()
+	s.orderflow("dlq", "redrive", "--map", "root.price = 1.5")
+	s.exactlyOnce(72, 30*time.Second)
+	s.caughtUp()
+	s.stop(p)
+
+	transaction(500, kgo.TryAbort) // while nobody reads
+	p = s.run()
+	s.caughtUp()
+	s.exactlyOnce(72, 30*time.Second)
+	s.stop(p)
+}
+
+func retentionDeletesEverything(s *site) {
+	p := s.run()
+	s.write(20)
+	s.exactlyOnce(20, 60*time.Second)
+	require.NoError(s.t, p.Freeze()) // shorter than its session
+	s.write(20)
+	s.retain(s.ends())
+	require.NoError(s.t, p.Thaw())
+	s.caughtUp()
+	s.stop(p)
+
+	s.write(20)
+	s.retain(s.ends())
+	p = s.run()
+	s.caughtUp()
+	require.GreaterOrEqual(s.t, lost(p), 20)
+	s.write(10)
+	s.awaitAudit(30*time.Second, func(r audit.Report) bool { return r.OK && r.Orders == 10 && r.Processed == 10 })
 	s.stop(p)
 }
 

@@ -5,14 +5,74 @@ package mutation
 var instances = map[string]mutant{
 	// Where to go on, and what waits for its state.
 	"ignores that the group's offset was reset": {
-		"position.go", "case l.Next == at:",
-		"case l.Next != unknownOffset:",
+		"position.go", "if forgotten && known {",
+		"if known {",
 		"TestAResetBackwardsIsProcessedAgainAndCounted",
 	},
 	"goes back to the start when the group was forgotten": {
-		"position.go", "case forgotten:",
-		"case false:",
+		"position.go", "if forgotten && known {",
+		"if false && known {",
 		"TestAGroupThatWasForgottenGoesOnFromItsState",
+	},
+	"takes an offset behind the end as it is": {
+		"position.go", "if at > log.To {",
+		"if false {",
+		"TestAnOffsetBehindTheEndCountsNothingTwice",
+	},
+	"skips to the end when the offset is behind it": {
+		"position.go", "at = min(at, l.Next)",
+		"at = min(at, log.To)",
+		"TestAnOffsetBehindTheEndSkipsNothing",
+	},
+	"leaves it to the client where to go on": {
+		"connect.go", "kgo.ConsumeResetOffset(kgo.NoResetOffset()),",
+		"kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),",
+		"TestRetentionThatOvertakesTheConsumer",
+	},
+	"does not notice that the log was cut while it reads": {
+		"handout.go", "errors.Is(err, kerr.OffsetOutOfRange) || cut:",
+		"errors.Is(err, kerr.OffsetOutOfRange) && !cut:",
+		"TestALogThatWasCutIsReadFromThere",
+	},
+	"takes an epoch that somebody else has committed for its own": {
+		"position.go", "if at == l.Next && log.cut >= 0 {",
+		"if log.cut >= 0 {",
+		"TestAResetWithAnyEpochIsObeyed",
+	},
+	"takes an end that is not known yet for a cut": {
+		"restore.go", "} else if offsets[topic][partition].EpochOffset().Offset > logs[tp].To {",
+		"} else if false {",
+		"TestALogWhoseEndIsNotKnownYetIsNotTakenForCut",
+	},
+	"takes a new order for the former one at its offset": {
+		"handout.go", "if !w.is(rec) {",
+		"if false && !w.is(rec) {",
+		"TestAnOrderIsToldFromAFormerOneAtItsOffset",
+	},
+	"reads a new order while the state holds the former one": {
+		"reused.go", "if _, unwritten := p.written[offset]; unwritten {",
+		"if _, unwritten := p.written[offset]; false && unwritten {",
+		"TestAFormerOrderIsForgottenBeforeTheNewOneIsRead",
+	},
+	"never passes what was aborted": {
+		"connect.go", "kgo.KeepControlRecords(),",
+		"",
+		"TestTheLagEndsBehindWhatIsNoOrder",
+	},
+	"takes a marker for an order": {
+		"handout.go", "if rec.Attrs.IsControl() {",
+		"if false && rec.Attrs.IsControl() {",
+		"TestMarkersAreNotCounted",
+	},
+	"believes a clock that was ahead": {
+		"partition.go", "if ahead > 0 && !w.due.IsZero() {",
+		"if false && ahead > 0 {",
+		"TestAWaitIsNoLongerThanTheClockThatSetItMeant",
+	},
+	"ends whatever transaction the state names": {
+		"leftovers.go", `!strings.HasPrefix(o.TransactionalID, c.conf.transactionalID(""))`,
+		`o == (Owner{}) || strings.HasPrefix(o.TransactionalID, "/")`,
+		"TestATransactionOfAnotherGroupIsNotEnded",
 	},
 	"forgets what a reset has skipped": {
 		"position.go", "l.Skipped = left",

@@ -123,7 +123,7 @@ func (c *client) pauseFull`,
 	},
 	// What is restored.
 	"does not restore on assignment": {
-		"restore.go", `	if err := c.restore(ctx, starts, fresh, false); err != nil {
+		"restore.go", `	if err := c.restore(ctx, starts, fresh, logs); err != nil {
 		return nil, err
 	}`,
 		`	c.mu.Lock()
@@ -134,10 +134,10 @@ func (c *client) pauseFull`,
 		"TestAStopKeepsWhatWaitsAndARestartGoesOn",
 	},
 	"takes a restore that failed for an empty state": {
-		"restore.go", `if err := c.restore(ctx, starts, fresh, false); err != nil {
+		"restore.go", `if err := c.restore(ctx, starts, fresh, logs); err != nil {
 		return nil, err
 	}`,
-		`if err := c.restore(ctx, starts, fresh, false); err != nil {
+		`if err := c.restore(ctx, starts, fresh, logs); err != nil {
 		c.mu.Lock()
 		for tp := range starts {
 			c.parts[tp] = newPartition(tp, Ledger{Group: c.conf.group}, c.conf.ordering)
@@ -175,7 +175,7 @@ func (c *client) pauseFull`,
 		"TestARestoreAfterAnAbortReplacesNothing",
 	},
 	"gives a new partition no offset of its own": {
-		"restore.go", "fresh, err := c.absolute(ctx, offsets)",
+		"restore.go", "fresh, err := c.absolute(ctx, offsets, logs)",
 		"fresh, err := map[topicPartition]bool{}, error(nil)",
 		"TestAnAbortBeforeTheFirstCommitGoesBackToTheStart",
 	},
