@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -17,37 +18,47 @@ const silence = 5 * time.Second
 
 // Reader reads ranges of a topic piece by piece. It is used by one goroutine at a time.
 type Reader struct {
-	cl    *kgo.Client // nil if there was nothing to read
+	opts  []kgo.Opt
+	cl    *kgo.Client // nil as long as there was nothing to read
 	topic string
 	left  map[int32]Range // what is still to be read, by partition
+	from  map[int32]kgo.Offset
 }
 
 // NewReader makes a reader of ranges of a topic. The options are those of a client: brokers and how
 // to talk to them.
 func NewReader(opts []kgo.Opt, topic string, ranges map[int32]Range) (*Reader, error) {
-	r := &Reader{topic: topic, left: map[int32]Range{}}
-	from := map[int32]kgo.Offset{}
+	r := &Reader{opts: opts, topic: topic}
+	return r, r.Seek(ranges)
+}
+
+// Seek makes other ranges those that are still to be read.
+func (r *Reader) Seek(ranges map[int32]Range) error {
+	before := slices.Collect(maps.Keys(r.from))
+	r.left, r.from = map[int32]Range{}, map[int32]kgo.Offset{}
 	for partition, at := range ranges {
 		if at.From < at.To {
 			r.left[partition] = at
-			from[partition] = kgo.NewOffset().At(at.From)
+			r.from[partition] = kgo.NewOffset().At(at.From)
 		}
 	}
-	if r.Done() {
-		return r, nil
+	from := map[string]map[int32]kgo.Offset{r.topic: r.from}
+	if r.cl != nil {
+		r.cl.RemoveConsumePartitions(map[string][]int32{r.topic: before})
+		r.cl.AddConsumePartitions(from)
 	}
-	cl, err := kgo.NewClient(append(slices.Clone(opts),
-		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: from}),
+	if r.cl != nil || r.Done() {
+		return nil
+	}
+	var err error
+	r.cl, err = kgo.NewClient(append(slices.Clone(r.opts),
+		kgo.ConsumePartitions(from),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), // retention may be faster than the reader
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 		kgo.KeepControlRecords(), // a partition that ends in markers would never reach its end
 		kgo.FetchMaxWait(500*time.Millisecond),
 	)...)
-	if err != nil {
-		return nil, err
-	}
-	r.cl = cl
-	return r, nil
+	return err
 }
 
 // Done tells whether all was read.

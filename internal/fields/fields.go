@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/dustin/go-humanize"
 	"github.com/redpanda-data/benthos/v4/public/service"
 )
 
@@ -77,6 +78,20 @@ func (r *Reader) Number(name string, low, high int) int {
 		r.Fail(name, fmt.Errorf("%d is out of range: from %d to %d", v, low, high))
 	}
 	return v
+}
+
+// Bytes reads a size such as 256MB from low to high.
+func (r *Reader) Bytes(name string, low, high int) int {
+	text := r.Text(name)
+	v, err := humanize.ParseBytes(text)
+	switch {
+	case r.err != nil:
+	case err != nil:
+		r.Fail(name, fmt.Errorf("%q: want a size such as 64MB or 1GiB", text))
+	case v < uint64(low) || v > uint64(high):
+		r.Fail(name, fmt.Errorf("%q is out of range: from %s to %s", text, humanize.IBytes(uint64(low)), humanize.IBytes(uint64(high))))
+	}
+	return int(v)
 }
 
 // AtLeast reads a whole number that is not below low.

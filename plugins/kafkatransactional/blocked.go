@@ -96,18 +96,19 @@ func (p *partition) restoreBlock(name string, value []byte) error {
 }
 
 // blockedKey is a blocked key and what it takes: a place for itself and one for each order that
-// is held.
+// is held, or more if those are so large that they take a larger share of the memory.
 type blockedKey struct {
 	block
 	part *partition
 	name string
+	held int
 	size int
 }
 
 // giveUp releases blocked keys until all of them together take no more than most places. Those
 // that take the most go first, since they are the fewest; among equals, those blocked longest.
 // A key whose order was mended and is on its way is left alone.
-func giveUp(parts map[topicPartition]*partition, most int) []blockedKey {
+func giveUp(parts map[topicPartition]*partition, most int, bytesOfPlace float64) []blockedKey {
 	total := 0
 	var keys []blockedKey
 	for _, p := range parts {
@@ -115,7 +116,12 @@ func giveUp(parts map[topicPartition]*partition, most int) []blockedKey {
 			k := blockedKey{block: b, part: p, name: name, size: 1}
 			q := p.queues[name]
 			if q != nil {
-				k.size += len(q.behind)
+				bytes := 0
+				for _, w := range q.behind {
+					bytes += w.size
+				}
+				k.held = len(q.behind)
+				k.size += max(k.held, int(float64(bytes)/bytesOfPlace))
 			}
 			total += k.size
 			if q == nil || !q.busy {
@@ -151,17 +157,18 @@ func (c *client) makeRoom() bool {
 		blocked += len(p.blocks)
 	}
 	most := c.conf.maxWaiting / 2
-	if blocked == 0 || blocked+c.waitingLocked() <= most {
+	bytesOfPlace := float64(c.conf.maxWaitingBytes) / float64(c.conf.maxWaiting)
+	if blocked == 0 || blocked+max(c.waitingLocked(), int(float64(c.waitingBytes())/bytesOfPlace)) <= most {
 		return false // the usual case, told without looking at each key
 	}
-	keys := giveUp(c.parts, most)
+	keys := giveUp(c.parts, most, bytesOfPlace)
 	if len(keys) == 0 {
 		return false
 	}
 	c.met.givenUp.Incr(int64(len(keys)))
 	held := 0
 	for _, k := range keys {
-		held += k.size - 1
+		held += k.held
 	}
 	c.log.With("keys", len(keys), "orders", held, "key", keys[0].name, "dlq_id", keys[0].ID).
 		Errorf("Blocked keys take half of max_waiting (%d): some are given up, their later orders go on before the dead one was mended", c.conf.maxWaiting)

@@ -125,7 +125,7 @@ func TestTheBlockedKeysThatTakeMostAreGivenUpFirst(t *testing.T) {
 			add("new")
 			add("old")
 			var got []string
-			for _, k := range giveUp(map[topicPartition]*partition{p.topicPartition: p}, c.most) {
+			for _, k := range giveUp(map[topicPartition]*partition{p.topicPartition: p}, c.most, 1<<20) {
 				got = append(got, k.name)
 			}
 			require.Equal(t, c.want, got)

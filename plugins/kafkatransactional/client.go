@@ -209,7 +209,7 @@ func (c *client) read(ctx context.Context) (*batch, error) {
 		if err := c.adopt(ctx); err != nil {
 			return nil, err
 		}
-		b, nextDue, err := c.takeDue(now, most)
+		b, nextDue, err := c.handDue(ctx, now, most)
 		if b != nil || err != nil {
 			return b, err
 		}

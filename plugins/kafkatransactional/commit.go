@@ -52,7 +52,7 @@ func (c *client) resolve(o *order) error {
 		return fmt.Errorf("order %s/%d was written and waits to be written too: do not write one message to several topics of which one may refuse it", p.topicPartition, o.rec.Offset)
 	}
 	if o.wait {
-		p.hold(&waiting{rec: o.kept(), hist: o.hist, due: o.due, refused: o.refused})
+		p.hold(o.waiting(o.due))
 		return nil
 	}
 	p.end(o.rec.Offset)
@@ -211,6 +211,7 @@ func (c *client) observe() {
 		}
 	}
 	c.met.waiting.Set(int64(c.waitingLocked()))
+	c.met.bytes.Set(int64(c.waitingBytes()))
 	c.met.blocked.Set(int64(blocked))
 	var late float64
 	if !oldest.IsZero() {

@@ -25,6 +25,7 @@ const (
 	fieldHeartbeatInterval  = "heartbeat_interval"
 	fieldRebalanceTimeout   = "rebalance_timeout"
 	fieldMaxWaiting         = "max_waiting"
+	fieldMaxWaitingBytes    = "max_waiting_bytes"
 	fieldBatchSize          = "batch_size"
 	fieldMaxInFlight        = "max_in_flight"
 	fieldMetadataMaxAge     = "metadata_max_age"
@@ -68,6 +69,9 @@ func inputSpec() *service.ConfigSpec {
 		Field(service.NewIntField(fieldMaxWaiting).
 			Description("How many messages may wait for a retry; at this number fetching pauses until some are resolved. A waiting message takes about 500 bytes of memory plus its own size.").
 			Default(100_000)).
+		Field(service.NewStringField(fieldMaxWaitingBytes).
+			Description("How many bytes the messages that wait, or are in the pipeline, may take in memory; at this number fetching pauses. A waiting message of 64 KiB or more takes next to none: it is read from its topic again when it is due, which has to keep it until then.").
+			Default("256MB").Advanced()).
 		Field(service.NewStringAnnotatedEnumField(fieldOrdering, map[string]string{
 			orderingNone:      "A waiting message delays no other.",
 			orderingKey:       "Later messages of the same key and partition wait behind it, so at most one message of a key is in the pipeline at a time. Messages without a key are free. When max_waiting is met, others wait too.",
@@ -124,6 +128,7 @@ type config struct {
 	metadataMaxAge     time.Duration
 	fetchMaxBytes      int
 	maxWaiting         int
+	maxWaitingBytes    int
 	batchSize          int
 	maxInFlight        int
 	extra              []kgo.Opt
@@ -160,6 +165,7 @@ func parseConfig(pc *service.ParsedConfig) (*config, error) {
 	c.metadataMaxAge = f.Duration(fieldMetadataMaxAge, 100*time.Millisecond, time.Hour)
 	c.fetchMaxBytes = f.Number(fieldFetchMaxBytes, 1, 1<<30)
 	c.maxWaiting = f.Number(fieldMaxWaiting, 1, 100_000_000)
+	c.maxWaitingBytes = f.Bytes(fieldMaxWaitingBytes, 1<<20, 1<<40)
 	c.batchSize = f.Number(fieldBatchSize, 1, 100_000)
 	c.maxInFlight = f.Number(fieldMaxInFlight, 1, 10_000)
 	if err := f.Err(); err != nil {

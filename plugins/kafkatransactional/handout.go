@@ -12,7 +12,16 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// takeDue hands out up to most waiting orders whose time has come, of partitions that are owned,
+// handDue hands out what takeDue finds, with the large orders read again.
+func (c *client) handDue(ctx context.Context, now time.Time, most int) (*batch, time.Time, error) {
+	b, next, err := c.takeDue(now, most)
+	if b != nil && err == nil {
+		b, err = c.wholeAgain(ctx, b)
+	}
+	return b, next, err
+}
+
+// takeDue puts into a batch up to most waiting orders whose time has come, of partitions that are owned,
 // and tells when the next one is due.
 func (c *client) takeDue(now time.Time, most int) (*batch, time.Time, error) {
 	c.mu.Lock()
@@ -47,12 +56,13 @@ func (c *client) takeDue(now time.Time, most int) (*batch, time.Time, error) {
 	}
 	b := &batch{client: c}
 	for _, p := range due {
-		for len(b.orders) < most {
+		for len(b.orders) < most && b.bytes < dueBytes {
 			w := p.take(now)
 			if w == nil {
 				break
 			}
-			b.orders = append(b.orders, order{Context: unsampled, batch: b, part: p, rec: w.rec, waited: true, hist: w.hist, refused: w.refused})
+			b.bytes += w.whole
+			b.orders = append(b.orders, order{Context: unsampled, batch: b, part: p, rec: w.rec, absent: w.absent, hist: w.hist, refused: w.refused})
 		}
 	}
 	if len(b.orders) == 0 {
@@ -89,7 +99,7 @@ func (c *client) poll(ctx context.Context, until time.Time, most int) (*batch, e
 		return nil, nil // what was held is due
 	}
 	room := c.conf.maxWaiting - c.waitingLocked() - c.inFlightLocked()
-	if room <= 0 {
+	if room <= 0 || c.takenBytes() >= c.conf.maxWaitingBytes {
 		c.met.paused.Set(1)
 		c.mu.Unlock()
 		return nil, c.pause(ctx, until)
@@ -161,6 +171,7 @@ func (c *client) poll(ctx context.Context, until time.Time, most int) (*batch, e
 				continue // the end of somebody's transaction
 			}
 			b.polled++
+			b.bytes += recordBytes(rec)
 			// After a reset of the group's offsets an order may be read again that still waits.
 			// Its outcome will come from there.
 			if w, ok := p.waiting[rec.Offset]; ok {
@@ -173,7 +184,7 @@ func (c *client) poll(ctx context.Context, until time.Time, most int) (*batch, e
 			if !p.admit(rec) {
 				continue
 			}
-			b.orders = append(b.orders, order{Context: unsampled, batch: b, part: p, rec: rec})
+			b.orders = append(b.orders, order{Context: unsampled, batch: b, part: p, rec: rec, shared: true})
 		}
 	})
 	t, err := c.begin()
@@ -207,6 +218,24 @@ func (c *client) waitingLocked() int {
 	n := 0
 	for _, p := range c.parts {
 		n += len(p.waiting)
+	}
+	return n
+}
+
+// waitingBytes is what the orders that wait take. c.mu must be held.
+func (c *client) waitingBytes() int {
+	n := 0
+	for _, p := range c.parts {
+		n += p.bytes
+	}
+	return n
+}
+
+// takenBytes is what those take that wait or are in the pipeline. c.mu must be held.
+func (c *client) takenBytes() int {
+	n := c.waitingBytes()
+	for b := range c.inFlight {
+		n += b.bytes
 	}
 	return n
 }

@@ -5,6 +5,7 @@ import "github.com/redpanda-data/benthos/v4/public/service"
 // instruments are the input's metrics.
 type instruments struct {
 	waiting   *service.MetricGauge
+	bytes     *service.MetricGauge
 	oldestDue *service.MetricGauge
 	blocked   *service.MetricGauge
 	givenUp   *service.MetricCounter
@@ -22,6 +23,7 @@ func newInstruments(m *service.Metrics) *instruments {
 	const prefix = "orderflow_" + pluginName + "_"
 	return &instruments{
 		waiting:   m.NewGauge(prefix + "waiting"),
+		bytes:     m.NewGauge(prefix + "waiting_bytes"),
 		oldestDue: m.NewGauge(prefix + "oldest_overdue_seconds"),
 		blocked:   m.NewGauge(prefix + "blocked_keys"),
 		givenUp:   m.NewCounter(prefix + "blocked_keys_given_up_total"),

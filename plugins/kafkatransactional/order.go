@@ -18,6 +18,7 @@ import (
 type batch struct {
 	client *client
 	txn    *transaction
+	bytes  int // of its records
 	polled int // how many orders were polled for it, the others having waited
 	handed time.Time
 	ahead  int  // how many orders were in the pipeline with it when it was handed out
@@ -39,7 +40,8 @@ type order struct {
 
 	hist    session.History
 	refused int
-	waited  bool // it was handed out before: rec is not shared with others
+	absent  bool // rec says only where it is
+	shared  bool // rec shares its memory with others of a fetch
 	wait    bool
 	due     time.Time
 
@@ -124,12 +126,14 @@ func (o *order) Contribute(name, group string, value any, fresh func() session.A
 	o.contributions = append(o.contributions, contribution{name, group, value, fresh})
 }
 
-// kept returns the record for as long as it waits.
-func (o *order) kept() *kgo.Record {
-	if o.waited {
-		return o.rec
+// waiting makes the order wait until due.
+func (o *order) waiting(due time.Time) *waiting {
+	w := &waiting{hist: o.hist, due: due, refused: o.refused}
+	if o.absent { // it was not read yet
+		w.rec, w.absent, w.whole, w.size = o.rec, true, unknownSize, recordBytes(o.rec)
+		return w
 	}
-	return compact(o.rec)
+	return w.keep(o.rec, o.shared)
 }
 
 // compact copies a record that was polled. Those of one fetch share their memory: to keep one

@@ -29,6 +29,7 @@ type partition struct {
 	topicPartition
 	place   metadata.Place
 	waiting map[int64]*waiting
+	bytes   int // that the records in waiting take
 	due     dueHeap
 	// ordering says which orders must not overtake each other, and queues has those that may
 	// not; blocks has the keys whose last order is a dead letter, if they are to wait for it.
@@ -52,6 +53,8 @@ type waiting struct {
 	refused int // how often the dead-letter leg could not take it
 	stored  bool
 	absent  bool // rec says only where the order is: it has to be read from its topic
+	whole   int  // the bytes of the order
+	size    int  // the bytes of rec
 	index   int  // in the heap; -1 while it is in flight
 }
 
@@ -89,9 +92,21 @@ func (p *partition) hold(w *waiting) {
 			heap.Remove(&p.due, old.index)
 		}
 	}
-	p.waiting[offset] = w
+	p.set(offset, w)
 	p.written[offset] = struct{}{}
 	heap.Push(&p.due, w)
+}
+
+// set makes w the order that waits at offset, or if it is nil, none.
+func (p *partition) set(offset int64, w *waiting) {
+	if old, ok := p.waiting[offset]; ok {
+		p.bytes -= old.size
+		delete(p.waiting, offset)
+	}
+	if w != nil {
+		p.bytes += w.size
+		p.waiting[offset] = w
+	}
 }
 
 // putBack makes an order wait whose batch the pipeline has not answered: it is due at once,
@@ -100,7 +115,7 @@ func (p *partition) putBack(o *order, now time.Time) {
 	if o.wait {
 		now = o.due // its part of the answer is there, and a wait is never cut short
 	}
-	p.hold(&waiting{rec: o.kept(), hist: o.hist, due: now, refused: o.refused})
+	p.hold(o.waiting(now))
 }
 
 // end forgets the order at offset, which now has an outcome.
@@ -112,7 +127,7 @@ func (p *partition) end(offset int64) {
 	if w.index >= 0 {
 		heap.Remove(&p.due, w.index)
 	}
-	delete(p.waiting, offset)
+	p.set(offset, nil)
 	if w.stored {
 		p.written[offset] = struct{}{}
 	} else {
@@ -206,7 +221,7 @@ func (p *partition) restore(k StateKey, value []byte) error {
 	case KindWaiting:
 		if w, ok := p.waiting[k.Offset]; ok {
 			heap.Remove(&p.due, w.index)
-			delete(p.waiting, k.Offset)
+			p.set(k.Offset, nil)
 		}
 		if value == nil {
 			return nil
@@ -215,7 +230,7 @@ func (p *partition) restore(k StateKey, value []byte) error {
 		if err != nil {
 			return err
 		}
-		p.waiting[k.Offset] = w
+		p.set(k.Offset, w)
 		heap.Push(&p.due, w)
 	case KindBlocked:
 		return p.restoreBlock(k.Key, value)

@@ -265,7 +265,7 @@ func TestStateKeepsTheGuaranteesInAnyInterleaving(t *testing.T) {
 					},
 					"give up": func(t *rapid.T) {
 						most := rapid.IntRange(0, 5).Draw(t, "most")
-						for _, k := range giveUp(map[topicPartition]*partition{m.part.topicPartition: m.part}, most) {
+						for _, k := range giveUp(map[topicPartition]*partition{m.part.topicPartition: m.part}, most, 1<<20) {
 							m.newEvents = append(m.newEvents, event{released: k.name})
 						}
 						taken, idle := 0, 0

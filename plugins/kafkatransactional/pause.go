@@ -55,7 +55,7 @@ func (c *client) trickle(ctx context.Context, now, commitAt time.Time) (*batch, 
 			return b, err
 		}
 	}
-	b, nextDue, err := c.takeDue(time.Now(), 1)
+	b, nextDue, err := c.handDue(ctx, time.Now(), 1)
 	if b != nil || err != nil {
 		c.turn(true)
 		return b, err

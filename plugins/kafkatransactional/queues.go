@@ -68,9 +68,9 @@ func (p *partition) admit(rec *kgo.Record) bool {
 		q.busy = true
 		return true
 	}
-	w := &waiting{rec: compact(rec), index: -1}
+	w := (&waiting{index: -1}).keep(rec, true)
 	q.behind = append(q.behind, w)
-	p.waiting[rec.Offset] = w
+	p.set(rec.Offset, w)
 	p.written[rec.Offset] = struct{}{}
 	return false
 }

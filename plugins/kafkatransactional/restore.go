@@ -220,7 +220,7 @@ func (c *client) restore(ctx context.Context, starts map[topicPartition]int64, f
 			return err
 		}
 	}
-	if err := c.fetchAbsent(ctx, parts); err != nil {
+	if err := c.learn(ctx, parts); err != nil {
 		return err
 	}
 	former := map[Owner]bool{}

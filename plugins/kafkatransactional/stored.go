@@ -153,7 +153,7 @@ func appendWaiting(b []byte, w *waiting, maxBytes int) ([]byte, error) {
 	if !w.due.IsZero() {
 		due = w.due.Add(time.Millisecond - 1).UnixMilli() // never earlier
 	}
-	whole := batchSize(w.rec)+len(hist)+256 < maxBytes // 256: the key and a few numbers
+	whole := !w.absent && batchSize(w.rec)+len(hist)+256 < maxBytes // 256: the key and a few numbers
 	if whole {
 		b = append(b, waitingWhole)
 	} else {
@@ -206,8 +206,11 @@ func (w *waiting) decode(k StateKey, b []byte) error {
 	w.refused = int(min(r.uvarint(), 1<<20))
 	hist := r.bytes()
 	w.rec = &kgo.Record{Topic: k.Topic, Partition: k.Partition, Offset: k.Offset}
-	if !w.absent {
+	if w.absent {
+		w.whole = unknownSize
+	} else {
 		r.record(w.rec)
+		w.keep(w.rec, true)
 	}
 	if r.err != nil {
 		return r.err

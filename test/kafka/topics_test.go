@@ -368,7 +368,7 @@ func retentionDeletesWaiting(s *site) {
 	s.retain(s.ends())
 	s.write(10)
 	p = s.run()
-	p.AwaitLog(s.t, "is gone: it was too large for the state topic", child.Patience)
+	p.AwaitLog(s.t, "is gone: it was too large to be kept in the state", child.Patience)
 	s.awaitProcessed(10)
 	report := s.awaitAudit(child.Patience, func(r audit.Report) bool { return r.OK && r.Waiting == 0 && r.Orders == 10 })
 	require.EqualValues(s.t, 10, report.Processed)
