@@ -57,6 +57,7 @@ func (r *Reader) Seek(ranges map[int32]Range) error {
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 		kgo.KeepControlRecords(), // a partition that ends in markers would never reach its end
 		kgo.FetchMaxWait(500*time.Millisecond),
+		kgo.MaxDecompressBatchBytes(MaxBatchBytes),
 	)...)
 	return err
 }
@@ -75,6 +76,7 @@ func (r *Reader) Left() int64 {
 
 // Poll waits for the next records and returns them, by partition in the order of their offsets; at
 // most so many, or, if that is 0, all that have come. It returns none when nothing came for a while.
+// Some may stand for others, see Unreadable.
 func (r *Reader) Poll(ctx context.Context, most int) ([]*kgo.Record, error) {
 	wait, cancel := context.WithTimeout(ctx, silence)
 	defer cancel()
@@ -83,18 +85,21 @@ func (r *Reader) Poll(ctx context.Context, most int) ([]*kgo.Record, error) {
 		return nil, fmt.Errorf("reading %s: %w", r.topic, err)
 	}
 	var errs []error
+	var large []*kgo.ErrDecompressTooLarge
 	fetches.EachError(func(_ string, partition int32, err error) {
-		if !errors.Is(err, context.DeadlineExceeded) {
+		if e, ok := errors.AsType[*kgo.ErrDecompressTooLarge](err); ok {
+			large = append(large, e)
+		} else if !errors.Is(err, context.DeadlineExceeded) {
 			errs = append(errs, fmt.Errorf("reading %s/%d: %w", r.topic, partition, err))
 		}
 	})
 	if len(errs) > 0 {
 		return nil, errors.Join(errs...)
 	}
-	if fetches.Empty() {
+	if fetches.Empty() && len(large) == 0 {
 		return nil, r.forget(ctx)
 	}
-	recs := make([]*kgo.Record, 0, fetches.NumRecords())
+	recs := make([]*kgo.Record, 0, fetches.NumRecords()+len(large))
 	fetches.EachRecord(func(rec *kgo.Record) {
 		at, ok := r.left[rec.Partition]
 		if !ok {
@@ -109,7 +114,30 @@ func (r *Reader) Poll(ctx context.Context, most int) ([]*kgo.Record, error) {
 			r.left[rec.Partition] = at
 		}
 	})
+	for _, e := range large {
+		if rec := r.pass(e); rec != nil {
+			recs = append(recs, rec)
+		}
+	}
 	return recs, nil
+}
+
+// pass goes on behind a batch that is too large, and returns what stands for it. The client reads
+// nothing more of its partition otherwise.
+func (r *Reader) pass(e *kgo.ErrDecompressTooLarge) *kgo.Record {
+	at, ok := r.left[e.Partition]
+	if !ok || e.Offset >= at.To {
+		delete(r.left, e.Partition)
+		return nil
+	}
+	rec := standIn(e.Topic, e.Partition, max(e.Offset, at.From), min(e.NextOffset, at.To))
+	if at.From = e.NextOffset; at.From >= at.To {
+		delete(r.left, e.Partition)
+		return rec
+	}
+	r.left[e.Partition] = at
+	r.cl.SetOffsets(map[string]map[int32]kgo.EpochOffset{e.Topic: {e.Partition: {Epoch: e.Epoch, Offset: e.NextOffset}}})
+	return rec
 }
 
 // forget gives up what retention has deleted.

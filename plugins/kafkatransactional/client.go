@@ -52,8 +52,9 @@ type client struct {
 	// promise is delivered, as a value: to make one costs an allocation for each record.
 	promise func(*kgo.Record, error)
 
-	fetchLogged time.Time // when an error of a fetch was last logged
-	fetchAgain  time.Time // when to poll again after one
+	fetchLogged time.Time                    // when an error of a fetch was last logged
+	fetchAgain  time.Time                    // when to poll again after one
+	behind      []*kgo.ErrDecompressTooLarge // what was not read, and where to go on is still to be told
 
 	// writing is held for reading while a record is produced, and for writing while a
 	// transaction ends: kgo forbids both at once.
@@ -90,8 +91,9 @@ type transaction struct {
 	used   map[topicPartition]*partition
 	doomed error
 	orders int // handed out
-	// refused tells that a produce failed, so that the client does not know a topic as it is.
-	refused bool
+	// refused tells that a produce failed, so that the client does not know a topic as it is, and
+	// unread that the client was told to go on behind a batch: it would not come back to that.
+	refused, unread bool
 }
 
 // signal wakes the loop. c.mu must be held.
@@ -146,6 +148,7 @@ func (c *client) read(ctx context.Context) (*batch, error) {
 				return nil, err
 			}
 		}
+		c.goBehind()
 		now := time.Now()
 		c.mu.Lock()
 		t := c.txn

@@ -97,6 +97,7 @@ func (c *client) barrier(ctx context.Context, evenIfDoomed bool) error {
 
 // commit ends the open transaction: all that was read, written, counted, and all that waits.
 func (c *client) commit(ctx context.Context) error {
+	c.goBehind()
 	began := time.Now()
 	if err := c.barrier(ctx, false); err != nil {
 		return err

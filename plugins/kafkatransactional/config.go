@@ -26,6 +26,7 @@ const (
 	fieldRebalanceTimeout   = "rebalance_timeout"
 	fieldMaxWaiting         = "max_waiting"
 	fieldMaxWaitingBytes    = "max_waiting_bytes"
+	fieldMaxBatchBytes      = "max_batch_bytes"
 	fieldBatchSize          = "batch_size"
 	fieldMaxInFlight        = "max_in_flight"
 	fieldMetadataMaxAge     = "metadata_max_age"
@@ -83,6 +84,9 @@ func inputSpec() *service.ConfigSpec {
 			deadLetterHoldKey:  "They wait in the state topic until the dead letter was sent again (with the headers `dlq_id` and `dlq_redrives` that a redrive sets, to the partition it came from) and ended well, which is to be processed, or dropped by the pipeline. Then they go on in their order. If it dies again they go on waiting. Only with `ordering: key`; messages without a key are not held. Blocked keys and the messages they hold may take half of `max_waiting`; beyond that the keys that take the most are given up, which is logged and counted: their messages go on.",
 		}).Description("What happens to later messages of a key of which one ended as a dead letter.").
 			Default(deadLetterContinue)).
+		Field(service.NewStringField(fieldMaxBatchBytes).
+			Description("How large a batch of records on Kafka may be without its compression. One that is larger is not read, since a few bytes on the wire could take all memory: its messages come without key and value, with a permanent error that has the code `batch_too_large`, and the messages behind it go on.").
+			Default("64MiB").Advanced()).
 		Field(service.NewIntField(fieldBatchSize).
 			Description("The most messages in a batch. A slow pipeline is given fewer.").
 			Default(1000).Advanced()).
@@ -129,6 +133,7 @@ type config struct {
 	fetchMaxBytes      int
 	maxWaiting         int
 	maxWaitingBytes    int
+	maxBatchBytes      int
 	batchSize          int
 	maxInFlight        int
 	extra              []kgo.Opt
@@ -166,6 +171,7 @@ func parseConfig(pc *service.ParsedConfig) (*config, error) {
 	c.fetchMaxBytes = f.Number(fieldFetchMaxBytes, 1, 1<<30)
 	c.maxWaiting = f.Number(fieldMaxWaiting, 1, 100_000_000)
 	c.maxWaitingBytes = f.Bytes(fieldMaxWaitingBytes, 1<<20, 1<<40)
+	c.maxBatchBytes = f.Bytes(fieldMaxBatchBytes, 1<<10, 1<<30)
 	c.batchSize = f.Number(fieldBatchSize, 1, 100_000)
 	c.maxInFlight = f.Number(fieldMaxInFlight, 1, 10_000)
 	if err := f.Err(); err != nil {

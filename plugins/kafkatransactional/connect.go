@@ -14,8 +14,14 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// connectTimeout bounds one try to reach a broker.
-const connectTimeout = 10 * time.Second
+const (
+	// connectTimeout bounds one try to reach a broker.
+	connectTimeout = 10 * time.Second
+	// mostFetched bounds what a broker answers to one fetch, and mostBuffered what is written but
+	// not yet delivered, in bytes.
+	mostFetched  = 16 << 20
+	mostBuffered = 64 << 20
+)
 
 // connect makes a client, checks that the cluster can do what is asked of it, and joins the
 // group.
@@ -54,7 +60,9 @@ func connect(ctx context.Context, conf *config, producer []kgo.Opt, topics []str
 		kgo.ConsumeTopics(conf.topics...),
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()), // what is redriven to us comes in transactions too
 		kgo.FetchMaxPartitionBytes(int32(conf.fetchMaxBytes)),
+		kgo.FetchMaxBytes(mostFetched),
 		kgo.FetchMaxWait(time.Second),
+		kgo.MaxDecompressBatchBytes(conf.maxBatchBytes),
 		kgo.SessionTimeout(conf.sessionTimeout),
 		kgo.HeartbeatInterval(conf.heartbeatInterval),
 		kgo.RebalanceTimeout(conf.rebalanceTimeout),
@@ -70,6 +78,7 @@ func connect(ctx context.Context, conf *config, producer []kgo.Opt, topics []str
 		kgo.KeepControlRecords(),
 		kgo.ProducerBatchMaxBytesFn(c.limits.maxBatchBytes),
 		kgo.MaxBufferedRecords(100_000),
+		kgo.MaxBufferedBytes(mostBuffered),
 	)
 	if conf.instanceID != "" {
 		opts = append(opts, kgo.InstanceID(conf.instanceID))

@@ -131,11 +131,15 @@ func (c *client) poll(ctx context.Context, until time.Time, most int) (*batch, e
 		return nil, service.ErrNotConnected
 	}
 	var gone error
+	var unread []*kgo.ErrDecompressTooLarge
 	failed := false
 	fetches.EachError(func(topic string, partition int32, err error) {
 		_, told := errors.AsType[*kgo.ErrGroupSession](err) // see OnGroupManageError
 		_, cut := errors.AsType[*kgo.ErrDataLoss](err)
+		tooLarge, large := errors.AsType[*kgo.ErrDecompressTooLarge](err)
 		switch {
+		case large:
+			unread = append(unread, tooLarge)
 		case told || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded):
 		case errors.Is(err, kerr.UnknownTopicID): // this client will never read it again
 			gone = fmt.Errorf("topic %s was deleted, and may have been made again: %w", topic, err)
@@ -153,7 +157,7 @@ func (c *client) poll(ctx context.Context, until time.Time, most int) (*batch, e
 	if failed && n == 0 { // one that persists, such as a missing right, comes back at once
 		c.fetchAgain = time.Now().Add(fetchPause)
 	}
-	if n == 0 || gone != nil {
+	if n == 0 && len(unread) == 0 || gone != nil {
 		return nil, gone
 	}
 	b := &batch{client: c, full: n == most, orders: make([]order, 0, n)}
@@ -200,6 +204,9 @@ func (c *client) poll(ctx context.Context, until time.Time, most int) (*batch, e
 			c.passed(p, ftp.Records)
 		}
 	})
+	for _, e := range unread {
+		c.pass(b, e)
+	}
 	// Records of a partition that was taken away meanwhile were polled, so that their offsets
 	// would be committed: this transaction must not commit.
 	for _, tp := range stray {

@@ -185,6 +185,9 @@ func (c *client) fetch(ctx context.Context, wanted map[topicPartition][]int64) (
 					return nil, err
 				}
 				for _, rec := range recs {
+					if _, err := committed.Unreadable(rec); err != nil {
+						continue
+					}
 					found[topicPartition{topic, rec.Partition}][rec.Offset] = rec
 				}
 			}

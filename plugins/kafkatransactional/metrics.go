@@ -9,6 +9,7 @@ type instruments struct {
 	oldestDue *service.MetricGauge
 	blocked   *service.MetricGauge
 	givenUp   *service.MetricCounter
+	unread    *service.MetricCounter
 	paused    *service.MetricGauge
 	committed *service.MetricCounter
 	aborted   *service.MetricCounter
@@ -27,6 +28,7 @@ func newInstruments(m *service.Metrics) *instruments {
 		oldestDue: m.NewGauge(prefix + "oldest_overdue_seconds"),
 		blocked:   m.NewGauge(prefix + "blocked_keys"),
 		givenUp:   m.NewCounter(prefix + "blocked_keys_given_up_total"),
+		unread:    m.NewCounter(prefix + "unread_batches_total"),
 		paused:    m.NewGauge(prefix + "fetch_paused"),
 		committed: m.NewCounter(prefix + "committed_total"),
 		aborted:   m.NewCounter(prefix + "aborted_total"),

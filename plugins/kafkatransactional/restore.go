@@ -297,6 +297,9 @@ func ReadState(ctx context.Context, opts []kgo.Opt, topic string, fn func(StateK
 // partition in the order of their offsets. It returns the number of records.
 func readState(ctx context.Context, opts []kgo.Opt, topic string, ranges map[int32]committed.Range, fn func(StateKey, *kgo.Record) error) (int64, error) {
 	return committed.Read(ctx, opts, topic, ranges, func(rec *kgo.Record) error {
+		if _, err := committed.Unreadable(rec); err != nil {
+			return err
+		}
 		k, err := ParseStateKey(rec.Key)
 		if err == nil {
 			err = fn(k, rec)

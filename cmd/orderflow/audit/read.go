@@ -73,7 +73,7 @@ func ends(ctx context.Context, adm *kadm.Client, topics Topics) (map[string]int6
 // seen of an order that has one more outcome than it had when the offsets were read, but never
 // the other way round.
 func once(ctx context.Context, adm *kadm.Client, topics Topics, opts []kgo.Opt) (Report, error) {
-	committed, err := adm.FetchOffsetsForTopics(ctx, topics.Group, topics.Orders)
+	offsets, err := adm.FetchOffsetsForTopics(ctx, topics.Group, topics.Orders)
 	if errors.Is(err, kerr.UnknownTopicOrPartition) {
 		return Report{}, fmt.Errorf("topic %q does not exist", topics.Orders)
 	}
@@ -92,7 +92,7 @@ func once(ctx context.Context, adm *kadm.Client, topics Topics, opts []kgo.Opt) 
 			return
 		}
 		to := o.Offset
-		if at, ok := committed.Lookup(topics.Orders, o.Partition); ok && at.At > to {
+		if at, ok := offsets.Lookup(topics.Orders, o.Partition); ok && at.At > to {
 			to = at.At
 		}
 		accounts[o.Partition] = NewAccount(o.Offset, to)
@@ -127,8 +127,14 @@ func once(ctx context.Context, adm *kadm.Client, topics Topics, opts []kgo.Opt) 
 	}
 
 	if err := readTopic(ctx, adm, topics.Orders, opts, func(r *kgo.Record) {
-		if a := accounts[r.Partition]; a != nil {
-			a.Order(r.Offset)
+		a := accounts[r.Partition]
+		if a == nil {
+			return
+		}
+		a.Order(r.Offset)
+		next, _ := committed.Unreadable(r)
+		for offset := r.Offset + 1; offset < next; offset++ {
+			a.Order(offset)
 		}
 	}); err != nil {
 		return Report{}, err
