@@ -94,7 +94,7 @@ pipeline:
 	require.NoError(t, send(ctx, service.NewMessage([]byte("\x00\x00\x00\x00\x08\x06A-1\x06Pen"))))
 	second := <-got
 	class, code := failure.Of(second.err)
-	require.Equal(t, failure.Permanent, class, "the class is found through what the host wraps around it")
+	require.Equal(t, failure.Transient, class, "the class is found through what the host wraps around it")
 	require.Equal(t, "unknown_schema_id", code)
 
 	require.NoError(t, stream.Stop(ctx))

@@ -37,13 +37,14 @@ func breaksOff(*http.Request) (*http.Response, error) {
 type told struct {
 	states
 	silences   []string
+	why        error // of the last silence
 	unanswered int
 }
 
 func (s *told) silence(what string, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err == nil {
+	if s.why = err; err == nil {
 		what += " again"
 	}
 	s.silences = append(s.silences, what)
@@ -137,6 +138,7 @@ func TestAnAnswerForOneSchemaIsToldFromAnOutage(t *testing.T) {
 						require.Empty(t, s.all, "the registry is there")
 						if c.want == silent {
 							require.Equal(t, []string{"schema id 7"}, s.silences)
+							require.EqualError(t, err, "the schema registry does not answer for schema id 7: "+s.why.Error())
 						} else {
 							require.Empty(t, s.silences)
 						}

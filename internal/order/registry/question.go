@@ -268,7 +268,7 @@ func (c *Client) heard(key any, what string, v verdict, err error) {
 		if r.pause = c.opts.FirstPause; old != nil && old.pause > 0 {
 			r.pause = min(2*old.pause, c.opts.MaxPause)
 		} else if c.told.take(now) {
-			c.opts.OnSilence(what, err)
+			c.opts.OnSilence(what, errors.Unwrap(errors.Unwrap(err))) // what the registry said
 		}
 		r.until = now.Add(r.pause)
 	case final:
