@@ -10,6 +10,8 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/redpanda-data/benthos/v4/public/service"
 	"github.com/stretchr/testify/require"
@@ -299,4 +301,36 @@ func BenchmarkDecode(b *testing.B) {
 		_, _ = p.ProcessBatch(context.Background(), batch)
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*n), "ns/msg")
+}
+
+// slow is a registry that does not answer as long as anybody is willing to wait.
+type slow struct{}
+
+func (slow) Decoder(ctx context.Context, _ uint32) (*order.Decoder, error) {
+	<-ctx.Done()
+	return nil, failure.NewUnavailable("registry_unavailable", ctx.Err())
+}
+
+// The transaction of a batch waits for it, however many of its schemas are asked for.
+func TestABatchOfASessionWaitsForItsRegistryForOneSecondInAll(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := build(t, slow{})
+		var batch service.MessageBatch
+		for n := range 1000 {
+			value := []byte(sample)
+			if n%2 == 0 {
+				value = framed(uint32(n)+1, sample)
+			}
+			msg, _ := new(carried.Session).Message(n, value)
+			batch = append(batch, msg)
+		}
+		begin := time.Now()
+		_, err := p.ProcessBatch(t.Context(), batch)
+		require.NoError(t, err)
+		require.Equal(t, time.Second, time.Since(begin))
+		for n, msg := range batch {
+			require.Equal(t, n%2 == 0, failure.Unavailable(msg.GetError()))
+			require.Equal(t, n%2 == 0, msg.GetError() != nil)
+		}
+	})
 }
