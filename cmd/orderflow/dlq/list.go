@@ -41,7 +41,7 @@ Where the schema registry gives no answer, letters are listed without their orde
 What can be done about a group:
   send again   the cause may have passed
   mend         the order is at fault and can be read: a mapping can mend it
-  wait         a topic or the registry has to change first
+  wait         a topic, the registry or its address has to change first
   none         nobody can read it: its producer has to send another one
   look         the system that wrote it gave no class: look at one with "dlq show"
 
