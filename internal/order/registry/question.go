@@ -16,8 +16,6 @@ const (
 	mostQuestions = 16
 	// longestQuestion bounds one, with all that a schema refers to.
 	longestQuestion = 30 * time.Second
-	// controlPatience bounds the question whether the registry is well.
-	controlPatience = 2 * time.Second
 	// rememberFinal is how long a refusal that is permanent is not asked for again.
 	rememberFinal = 10 * time.Second
 )
@@ -229,8 +227,6 @@ func consult[V any](ctx context.Context, c *Client, m matter[V], probe, byContro
 // control tells why the registry does not answer a question that it should be able to answer: for
 // what it has answered before, else for its subjects.
 func (c *Client) control(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, controlPatience)
-	defer cancel()
 	c.mu.RLock()
 	good := c.good
 	c.mu.RUnlock()
