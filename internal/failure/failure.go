@@ -27,6 +27,8 @@ type Error struct {
 	Class Class
 	Code  string
 	Err   error
+
+	unavailable bool
 }
 
 func (e *Error) Error() string { return e.Err.Error() }
@@ -42,6 +44,19 @@ func NewPermanent(code string, err error) error {
 // NewTransient marks err as one that may pass.
 func NewTransient(code string, err error) error {
 	return &Error{Class: Transient, Code: code, Err: err}
+}
+
+// NewUnavailable marks err as one that says nothing of the message, since what was needed to judge
+// it did not answer. It is transient. However often a message fails so, that counts against none of
+// its retries and makes no dead letter of it.
+func NewUnavailable(code string, err error) error {
+	return &Error{Class: Transient, Code: code, Err: err, unavailable: true}
+}
+
+// Unavailable tells whether err was marked by NewUnavailable.
+func Unavailable(err error) bool {
+	e, ok := errors.AsType[*Error](err)
+	return ok && e.unavailable
 }
 
 // Of returns the class and code of err. An error that carries none is transient, since only

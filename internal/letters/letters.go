@@ -69,14 +69,14 @@ func Describe(header func(name string) ([]byte, bool), place redrive.Place) dead
 	return l
 }
 
-// Decode decodes the order. Its error is that of a context that ended while a registry could not
-// be reached; a value that is no order is none, see Undecodable.
+// Decode decodes the order. Its error is that of a context that ended while a registry was waited
+// for; a value that is no order is none, nor is a registry that does not answer, see Undecodable.
 func (l *Letter) Decode(ctx context.Context, d *order.ValueDecoder) error {
 	o, _, err := d.Decode(ctx, l.Record.Value)
-	switch _, permanent := errors.AsType[*failure.Error](err); {
+	switch _, told := errors.AsType[*failure.Error](err); {
 	case err == nil:
 		l.Order = &o
-	case permanent:
+	case told:
 		l.Undecodable = err
 	default:
 		return fmt.Errorf("decoding dead letter %s: %w", l.Place, err)

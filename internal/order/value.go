@@ -13,6 +13,8 @@ const (
 	CodeNullValue    = "null_value"
 	CodeEmptyValue   = "empty_value"
 	CodeDecodeFailed = "decode_failed"
+	// CodeRegistryMissing is that of a value that needs a registry where there is none.
+	CodeRegistryMissing = "registry_missing"
 )
 
 // Framing is what stands around the record in a value.
@@ -24,7 +26,8 @@ const (
 	Confluent Framing = "confluent"
 )
 
-// Decoders finds the decoder for a schema id. It blocks while it cannot know.
+// Decoders finds the decoder for a schema id. How long it waits for one is its own affair. A
+// failure that is unavailable says that nobody can know yet.
 type Decoders interface {
 	Decoder(ctx context.Context, id uint32) (*Decoder, error)
 }
@@ -35,8 +38,8 @@ type ValueDecoder struct {
 	Registry Decoders // nil without a registry
 }
 
-// Decode returns the order in a value and how it was framed. An error is permanent, or that of
-// the context if it ended while the registry could not be reached.
+// Decode returns the order in a value and how it was framed. An error has a class, or is that of
+// the context if it ended while the registry was waited for.
 func (d *ValueDecoder) Decode(ctx context.Context, value []byte) (Order, Framing, error) {
 	o, f, err := d.try(ctx, value)
 	if err != nil {
@@ -58,8 +61,8 @@ func (d *ValueDecoder) try(ctx context.Context, value []byte) (Order, Framing, e
 		if err == nil {
 			return o, Plain, nil
 		}
-		if framed {
-			err = fmt.Errorf("%w (it begins like the Confluent wire format with schema id %d, which needs a registry: set registry.url)", err, id)
+		if framed && id > 0 { // registries begin at 1
+			return Order{}, "", permanent(CodeRegistryMissing, "%d bytes: %w (it begins like the Confluent wire format with schema id %d, which needs a registry: set registry.url)", len(value), err, id)
 		}
 		return Order{}, "", permanent(CodeDecodeFailed, "%d bytes: %w", len(value), err)
 	}
@@ -74,7 +77,7 @@ func (d *ValueDecoder) try(ctx context.Context, value []byte) (Order, Framing, e
 		}
 		err = failure.NewPermanent(CodeDecodeFailed, fmt.Errorf("record of schema id %d: %w", id, err))
 	}
-	if _, answered := errors.AsType[*failure.Error](err); answered {
+	if _, answered := errors.AsType[*failure.Error](err); answered && !failure.Unavailable(err) {
 		if o, plainErr := d.Plain.Decode(value); plainErr == nil {
 			return o, Plain, nil
 		}

@@ -31,6 +31,9 @@ type History struct {
 	// Held is when the order was last put back untried, because of an outage. It is zero again
 	// after the next attempt that counts.
 	Held time.Time `json:"held,omitzero"`
+	// Unanswered is how often in a row the order was put back because what was needed to judge it
+	// did not answer. It is zero again after the next attempt that counts.
+	Unanswered int `json:"unanswered,omitzero"`
 }
 
 // Accumulator is a state that values are folded into: one for each partition, name and group.
@@ -77,6 +80,36 @@ type Session interface {
 	Pause(until time.Time)
 	// Resume ends a pause.
 	Resume()
+}
+
+const (
+	firstPutBack = time.Second
+	mostPutBack  = 30 * time.Second
+)
+
+// PutBackPause is how long a message waits that has found no answer so often in a row before: 1 s,
+// 2 s and so on, up to 30 s.
+func PutBackPause(before int) time.Duration {
+	pause := firstPutBack
+	for range before {
+		if pause *= 2; pause >= mostPutBack {
+			return mostPutBack
+		}
+	}
+	return pause
+}
+
+// PutBack makes an order wait because what was needed to judge it did not answer. That is no
+// attempt. The caller then drops the message.
+func PutBack(o Order, now time.Time, code, text string) {
+	h := o.History()
+	if len(h.Attempts) == 0 { // else the last attempt that counts is what it would fail with
+		h.Code, h.Text = code, text
+	}
+	pause := PutBackPause(h.Unanswered)
+	h.Unanswered++
+	o.SetHistory(h)
+	o.Wait(now.Add(pause))
 }
 
 type key struct{}

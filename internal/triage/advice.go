@@ -18,9 +18,11 @@ const (
 	Look Advice = "look"
 )
 
-// elsewhere are codes of permanent failures that are not the order's fault.
+// elsewhere are codes of failures that are not the order's fault, and that come back until somebody
+// has changed something.
 var elsewhere = map[string]bool{
 	"output_refused":        true, // the topic took no such record
+	"registry_missing":      true, // no registry is configured
 	"unknown_schema_id":     true, // the registry lacks the schema
 	"schema_incompatible":   true, // the reader's schema is behind the writer's
 	"schema_not_registered": true,
@@ -30,18 +32,16 @@ var elsewhere = map[string]bool{
 // Advise says what can be done about a failure of this class and code, whose order can be decoded
 // or not.
 func Advise(class, code string, decodable bool) Advice {
-	switch failure.Class(class) {
-	case failure.Transient:
+	switch c := failure.Class(class); {
+	case c != failure.Transient && c != failure.Permanent:
+		return Look
+	case elsewhere[code]:
+		return Wait
+	case c == failure.Transient:
 		return SendAgain
-	case failure.Permanent:
-		switch {
-		case elsewhere[code]:
-			return Wait
-		case decodable:
-			return Mend
-		default:
-			return None
-		}
+	case decodable:
+		return Mend
+	default:
+		return None
 	}
-	return Look
 }

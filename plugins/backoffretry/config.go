@@ -45,7 +45,9 @@ Each attempt starts from the message as it came: its content, its metadata, and 
 
 A failure whose class is permanent is not retried. A failure of a stock processor has no class: `+"`retry_if`"+` decides on it. A message that still fails goes on as it came, carrying the error of its last attempt, with the text `+"`Max retries exceeded: …`"+` if the retries were used up; `+"`dead_letter`"+` makes a dead letter of it.
 
-A message that arrives with an error that is already final, that is permanent, interrupted, or of another `+"`backoff_retry`"+`, is not tried but passed on as it is. Any other error is cleared.
+A message that arrives with an error that is already final, that is permanent, interrupted, or of another `+"`backoff_retry`"+`, is not tried but passed on as it is. One that arrives with an error whose class is transient, such as of an `+"`order_decode`"+` before this processor, has failed an attempt: with the input `+"`kafka_transactional`"+` it waits, and passes the processors before this one again; with other inputs nothing brings it back there, and it is passed on as it is. Any other error is cleared.
+
+Where what is needed to judge a message did not answer, such as a schema registry, that is no attempt. The message waits, 1 s at first and up to 30 s, until there is an answer.
 
 With the input `+"`kafka_transactional`"+` a waiting message is written to the state topic and handed out again when it is due: it holds up no other, and a restart goes on counting where it was. With other inputs the wait takes place in the pipeline thread. So that waiting messages delay no others, give the pipeline more threads than messages wait at a time. At shutdown a wait goes on until the host's shutdown_timeout nears, then ends at once: the message is not acknowledged, and the input delivers it again after the restart.
 

@@ -129,7 +129,7 @@ func (o *outage) recall(h session.History) (held bool) {
 	return true
 }
 
-// await returns when a message, tried so often, may be tried again. One that has left will be
+// await returns when a message, tried so often (in vain or without an answer), may be tried again. One that has left will be
 // handed out again. held tells that it comes back from being held.
 func (o *outage) await(ctx context.Context, order session.Order, tried int, held bool) (t turn, left bool, err error) {
 	if o == nil {
@@ -218,7 +218,11 @@ func (o *outage) failed(ctx context.Context, t turn, order session.Order, v verd
 		return false, false, nil
 	}
 	if !o.breaker.Matters(code) {
-		o.passed(t, order)
+		if failure.Unavailable(cause) { // which shows nothing of what the codes are about
+			o.undone(t, order)
+		} else {
+			o.passed(t, order)
+		}
 		return false, false, nil
 	}
 	what, again := o.breaker.Failed(now, t.probe, t.first, code, cause.Error())

@@ -66,12 +66,17 @@ func newProcessor(p policy, retryIf *bloblang.Executor, chain *children.Chain, m
 // Process implements service.Processor. It never changes msg: with a returned error the host
 // lets msg go on as it came, marked with that error.
 func (p *processor) Process(ctx context.Context, msg *service.Message) (service.MessageBatch, error) {
-	if isFinal(msg.GetError()) {
+	came := msg.GetError()
+	if isFinal(came) {
 		return service.MessageBatch{msg}, nil
 	}
 	order, err := orderOf(msg)
 	if err != nil {
 		return nil, err
+	}
+	before := failedBefore(msg, came)
+	if before != nil && order == nil {
+		return service.MessageBatch{msg}, nil // nothing brings it back to where it failed
 	}
 	var failedAt []time.Time
 	var h session.History
@@ -83,14 +88,19 @@ func (p *processor) Process(ctx context.Context, msg *service.Message) (service.
 			return nil, final(verdict, cause, failedAt, h.Stage)
 		}
 	}
+	unanswered := h.Unanswered
 	for held := p.outage.recall(h); ; {
 		attempt := len(failedAt) + 1
-		turn, left, err := p.outage.await(ctx, order, len(failedAt), held)
+		turn, left, err := p.outage.await(ctx, order, len(failedAt)+unanswered, held)
 		if err != nil || left {
 			return nil, err
 		}
 		p.report.started(attempt)
-		out, failed, err := p.attempt(ctx, msg, attempt)
+		var out service.MessageBatch
+		failed := before
+		if failed == nil {
+			out, failed, err = p.attempt(ctx, msg, attempt)
+		}
 		if err != nil {
 			p.outage.undone(turn, order)
 			return nil, err
@@ -111,7 +121,15 @@ func (p *processor) Process(ctx context.Context, msg *service.Message) (service.
 		if held {
 			continue
 		}
-		failedAt = append(failedAt, now)
+		if failure.Unavailable(cause) {
+			p.report.unansweredTotal.Incr(1)
+			if left, err = putBack(ctx, order, now, unanswered, cause); err != nil || left {
+				return nil, err
+			}
+			unanswered++
+			continue
+		}
+		failedAt, unanswered = append(failedAt, now), 0
 		if order != nil {
 			record(order, failedAt, failed.Stage, cause)
 		}
@@ -146,6 +164,16 @@ func isFinal(err error) bool {
 	}
 	class, _ := failure.Of(err)
 	return class == failure.Permanent || errors.Is(err, context.Canceled)
+}
+
+// failedBefore is the failure that a message came with, if that is one that may pass: of a
+// processor before this one, such as one that decodes. To clear it and go on would let the children
+// work on what is not ready for them. An error without a class is none.
+func failedBefore(msg *service.Message, err error) *children.Failure {
+	if _, classified := errors.AsType[*failure.Error](err); !classified {
+		return nil
+	}
+	return &children.Failure{Err: err, Stage: children.Stage(msg, err), Message: msg}
 }
 
 // attempt runs the children on a copy of msg. A shallow copy is enough: the children share

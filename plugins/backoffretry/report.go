@@ -23,6 +23,7 @@ type report struct {
 	exhaustedTotal   *service.MetricCounter
 	permanentTotal   *service.MetricCounter
 	checkErrorsTotal *service.MetricCounter
+	unansweredTotal  *service.MetricCounter
 	waitingGauge     *service.MetricGauge
 
 	attempts, recovered, exhausted, permanent atomic.Int64
@@ -54,6 +55,7 @@ func newReport(m *service.Metrics, retries int) *report {
 		exhaustedTotal:   m.NewCounter("orderflow_backoff_retry_exhausted_total"),
 		permanentTotal:   m.NewCounter("orderflow_backoff_retry_permanent_total"),
 		checkErrorsTotal: m.NewCounter("orderflow_backoff_retry_check_errors_total"),
+		unansweredTotal:  m.NewCounter("orderflow_backoff_retry_unanswered_total"),
 		waitingGauge:     m.NewGauge("orderflow_backoff_retry_waiting", "retry"),
 		retries:          make([]atomic.Int64, retries),
 		waits:            make([]atomic.Int64, retries),

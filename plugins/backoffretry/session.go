@@ -42,6 +42,17 @@ func record(order session.Order, attempts []time.Time, stage string, cause error
 	})
 }
 
+// putBack makes a message wait that cannot be judged now, which is no attempt: in its session, so
+// that it has left, else in place.
+func putBack(ctx context.Context, order session.Order, now time.Time, before int, cause error) (left bool, err error) {
+	if order == nil {
+		return false, sleep(ctx, now.Add(session.PutBackPause(before)))
+	}
+	_, code := failure.Of(cause)
+	session.PutBack(order, now, code, cause.Error())
+	return true, nil
+}
+
 // past returns the error of the last attempt that was written down, and whether it was the
 // last one that there may be.
 func (p policy) past(h session.History) (v verdict, cause error) {

@@ -2,10 +2,11 @@
 // letter, with its original bytes, what is known of the failure as metadata in the dialect that
 // its readers expect, and without the error.
 //
-// Guarantees: one message in, one message out (its child processors apart), in order. No
+// Guarantees: one message in, one message out (child processors and what is put back apart), in order. No
 // metadata of the record is removed but the headers of an older failure, in whatever dialect,
 // and a forged mark. A failure that
-// only says that the work was cut short, as at shutdown, is left on the message.
+// only says that the work was cut short, as at shutdown, is left on the message; one that says that
+// nobody could judge the message puts it back into its session, if it comes from one.
 //
 // It works on single messages, so that child processors may drop one, and it holds nothing
 // between messages but counters: one instance serves any number of threads.
@@ -55,6 +56,8 @@ A message without an error passes. A message with an error becomes a dead letter
 Let the first leg of a `+"`fallback`"+` output refuse what is so marked, and the second write it to the dead-letter topic.
 
 Under `+"`error_handling.strict`"+` the host lets a failed message skip all processors that follow, this one too. So put the processors that may fail inside it, into the field `+"`processors`"+`; that works in both modes.
+
+An error that says that a message could not be judged, since what is needed for it did not answer (such as a schema registry), makes no dead letter of a message of the input `+"`kafka_transactional`"+`: it waits, 1 s at first and up to 30 s, and is handed out again. With other inputs it becomes one.
 
 An error that only says that the work was cut short (the host stops, or the error is "context canceled") stays on the message.`).
 		Fields(
@@ -234,6 +237,12 @@ func (p *processor) failed(ctx context.Context, msg *service.Message, err error,
 		msg.SetError(err)
 		return service.MessageBatch{msg}, nil
 	}
+	if order, ok := orderOf(msg); ok && failure.Unavailable(err) {
+		_, code := failure.Of(err)
+		session.PutBack(order, time.Now(), code, err.Error())
+		p.report.putBackTotal.Incr(1)
+		return nil, nil
+	}
 	if p.stage != "" {
 		stage = p.stage
 	}
@@ -283,12 +292,19 @@ func (p *processor) originalOf(msg *service.Message) ([]byte, bool) {
 			return b, true
 		}
 	}
-	if place, ok := session.PlaceOf(msg.MetaGetImmut); ok {
-		if order, ok := session.Of(msg.Context(), place); ok {
-			return order.Content(), true
-		}
+	if order, ok := orderOf(msg); ok {
+		return order.Content(), true
 	}
 	return nil, false
+}
+
+// orderOf returns the order of a message that comes from a session.
+func orderOf(msg *service.Message) (session.Order, bool) {
+	place, ok := session.PlaceOf(msg.MetaGetImmut)
+	if !ok {
+		return nil, false
+	}
+	return session.Of(msg.Context(), place)
 }
 
 // bytesOf returns a value as bytes if that is what it is. Of a null value they are nil.

@@ -22,8 +22,9 @@ const (
 
 // report counts, for the metrics and for the summary at the end.
 type report struct {
-	passedTotal *counter.Counter
-	total       *service.MetricCounter
+	passedTotal  *counter.Counter
+	total        *service.MetricCounter
+	putBackTotal *service.MetricCounter
 
 	passed atomic.Int64
 
@@ -37,9 +38,10 @@ type kind struct{ class, code string }
 func newReport(m *service.Metrics) *report {
 	passed := m.NewCounter("orderflow_dead_letter_passed_total")
 	return &report{
-		passedTotal: counter.New(func(by int64) { passed.Incr(by) }),
-		total:       m.NewCounter("orderflow_dead_letter_total", "class", "code"),
-		byCode:      map[kind]int64{},
+		passedTotal:  counter.New(func(by int64) { passed.Incr(by) }),
+		total:        m.NewCounter("orderflow_dead_letter_total", "class", "code"),
+		putBackTotal: m.NewCounter("orderflow_dead_letter_put_back_total"),
+		byCode:       map[kind]int64{},
 	}
 }
 

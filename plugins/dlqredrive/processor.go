@@ -100,6 +100,11 @@ func (p *processor) Process(ctx context.Context, msg *service.Message) (service.
 	if !chosen {
 		return p.hub.put(l, unmatched)
 	}
+	if failure.Unavailable(failed) { // nobody knows whether it is what was meant to be sent
+		_, l.route.reason = failure.Of(failed)
+		l.route.err = failed
+		return p.refuse(l)
+	}
 	if l.route = p.hub.plan.route(l.about); l.route.reason != "" {
 		return p.refuse(l)
 	}

@@ -145,6 +145,9 @@ func (w *world) start(in, proc, out string) *running {
 	w.t.Helper()
 	watch := &Watch{}
 	env := service.NewEnvironment()
+	if !strings.HasPrefix(proc, "decode: ") {
+		proc = "decode: [{mapping: root = this}]\n        " + proc
+	}
 	way := link.New(w.net)
 	require.NoError(w.t, Register(env, watch, kgo.Dialer(way.Dial)))
 	b := env.NewStreamBuilder()
@@ -161,7 +164,6 @@ pipeline:
   threads: 2
   processors:
     - dlq_redrive:
-        decode: [{mapping: root = this}]
         %s
 output:
   dlq_redrive:

@@ -8,13 +8,17 @@ package orderdecode
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"sync"
+	"time"
 
 	"github.com/redpanda-data/benthos/v4/public/service"
 
 	"github.com/orderflow/orderflow/internal/failure"
 	"github.com/orderflow/orderflow/internal/order"
 	"github.com/orderflow/orderflow/internal/order/adapter"
+	"github.com/orderflow/orderflow/internal/order/registry"
 	"github.com/orderflow/orderflow/internal/session"
 )
 
@@ -24,6 +28,10 @@ const (
 
 	// metaOriginal is where the value is kept as it came in, for the dead letter.
 	metaOriginal = "original_value"
+
+	// mostWait bounds how long the registry may hold up a batch of a session, whose transaction
+	// waits for it. What has no answer by then waits in the session.
+	mostWait = time.Second
 )
 
 func init() {
@@ -40,11 +48,11 @@ func spec() *service.ConfigSpec {
 		Description(`
 Values are plain Avro binary, written with the schema of `+"`schema_path`"+`, or, if there is a registry, also the Confluent wire format (a zero byte, the schema id in four bytes, the record). Both may be mixed in one topic, since each message is looked at by itself: it is framed if it begins with a zero byte, the registry knows the id, and the rest is a record of that schema; all else is plain. The schema that an order was written with is resolved to that of `+"`schema_path`"+`, so older and newer versions can be read.
 
-While the registry cannot be reached, messages wait. They do not fail.
+While the registry cannot be reached, messages wait. They do not fail. Those of the input `+"`kafka_transactional`"+` wait in its state topic, and hold up no other: they get an error that `+"`backoff_retry` or `dead_letter`"+`, whichever comes first, takes for that. So do those whose schema alone the registry does not answer for. With other inputs all wait here while the registry cannot be reached; where it does not answer for one schema, its messages get that error, and wait if this processor is among the children of a `+"`backoff_retry`"+`.
 
 The value as it came in is kept in the metadata `+"`original_value`"+` (as bytes, null for a null value), whether the message could be decoded or not; not of messages of the input `+"`kafka_transactional`"+`, which keeps it itself. Messages that already carry an error are left alone.
 
-A message that is no order gets a permanent error with one of these codes: `+"`null_value`, `empty_value`, `decode_failed`, `unknown_schema_id`, `schema_incompatible`"+`.`).
+A message that is no order gets a permanent error with one of these codes: `+"`null_value`, `empty_value`, `decode_failed`, `registry_missing`, `schema_incompatible`, `schema_refused`"+`. An error that may pass, and is for `+"`backoff_retry`"+` to try again, has the code `+"`unknown_schema_id` or `schema_refused`"+`.`).
 		Field(adapter.SchemaField()).
 		Field(adapter.RegistryField()).
 		Example("From a file", "Plain Avro binary by the schema file.", `
@@ -76,9 +84,9 @@ func fromParsed(conf *service.ParsedConfig, mgr *service.Resources) (*processor,
 		return nil, err
 	}
 	if client == nil {
-		return newProcessor(reader, nil, mgr)
+		return newProcessor(reader, nil, nil, mgr)
 	}
-	return newProcessor(reader, client, mgr)
+	return newProcessor(reader, client.With(registry.ForRegistry), client.With(registry.Briefly), mgr)
 }
 
 type metrics struct {
@@ -87,19 +95,25 @@ type metrics struct {
 }
 
 type processor struct {
-	stage   string
-	decoder order.ValueDecoder
-	metrics metrics
+	stage string
+	// waiting waits for a registry that cannot be reached. brief does so for no longer than a batch
+	// may, and is for messages that can wait elsewhere.
+	waiting, brief order.ValueDecoder
+	metrics        metrics
+	log            *service.Logger
+	warnOnce       sync.Once
 }
 
-func newProcessor(reader *order.Schema, registry order.Decoders, mgr *service.Resources) (*processor, error) {
+func newProcessor(reader *order.Schema, waiting, brief order.Decoders, mgr *service.Resources) (*processor, error) {
 	dec, err := order.NewDecoder(reader, reader)
 	if err != nil {
 		return nil, fmt.Errorf("field schema_path: %w", err)
 	}
 	return &processor{
 		stage:   cmp.Or(mgr.Label(), "order_decode"),
-		decoder: order.ValueDecoder{Plain: dec, Registry: registry},
+		waiting: order.ValueDecoder{Plain: dec, Registry: waiting},
+		brief:   order.ValueDecoder{Plain: dec, Registry: brief},
+		log:     mgr.Logger(),
 		metrics: metrics{
 			decoded: mgr.Metrics().NewCounter(metricPrefix+"_decoded_total", "framing"),
 			failed:  mgr.Metrics().NewCounter(metricPrefix+"_failed_total", "code"),
@@ -110,6 +124,12 @@ func newProcessor(reader *order.Schema, registry order.Decoders, mgr *service.Re
 // ProcessBatch decodes each message in place.
 func (p *processor) ProcessBatch(ctx context.Context, batch service.MessageBatch) ([]service.MessageBatch, error) {
 	var plainOnes, framedOnes int64
+	briefly := ctx
+	if p.brief.Registry != nil {
+		var cancel context.CancelFunc
+		briefly, cancel = context.WithTimeout(ctx, mostWait)
+		defer cancel()
+	}
 	for _, msg := range batch {
 		if msg.GetError() != nil {
 			continue
@@ -119,15 +139,14 @@ func (p *processor) ProcessBatch(ctx context.Context, batch service.MessageBatch
 			msg.SetError(failure.At(p.stage, err))
 			continue
 		}
+		decode, until := &p.brief, briefly
 		if !session.Carried(msg.Context()) { // else the session has it: no need to pay for it twice
 			msg.MetaSetMut(metaOriginal, value)
+			decode, until = &p.waiting, ctx
 		}
-		o, framing, err := p.decoder.Decode(ctx, value)
+		o, framing, err := decode.Decode(until, value)
 		if err != nil {
-			// A context that ended is neither the order's fault nor its outcome.
-			if class, code := failure.Of(err); class == failure.Permanent {
-				p.metrics.failed.Incr(1, code)
-			}
+			p.failed(err)
 			msg.SetError(failure.At(p.stage, err))
 			continue
 		}
@@ -145,6 +164,20 @@ func (p *processor) ProcessBatch(ctx context.Context, batch service.MessageBatch
 		p.metrics.decoded.Incr(framedOnes, string(order.Confluent))
 	}
 	return []service.MessageBatch{batch}, nil
+}
+
+// failed counts a failure. A context that ended is neither the order's fault nor its outcome.
+func (p *processor) failed(err error) {
+	if _, told := errors.AsType[*failure.Error](err); !told {
+		return
+	}
+	_, code := failure.Of(err)
+	p.metrics.failed.Incr(1, code)
+	if code == order.CodeRegistryMissing {
+		p.warnOnce.Do(func() {
+			p.log.Warnf("Orders come in the Confluent wire format, and there is no registry to decode them by: set registry.url. They fail with the code %s. This is logged once and counted in %s_failed_total. The first: %v", code, metricPrefix, err)
+		})
+	}
 }
 
 // Close has nothing to do: connections to the registry are let go when idle.

@@ -10,6 +10,8 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/redpanda-data/benthos/v4/public/service"
 	"github.com/stretchr/testify/require"
@@ -49,7 +51,7 @@ func build(t testing.TB, registry order.Decoders) *processor {
 	t.Helper()
 	s, err := order.ParseSchema(schemas.Order)
 	require.NoError(t, err)
-	p, err := newProcessor(s, registry, service.MockResources())
+	p, err := newProcessor(s, registry, registry, service.MockResources())
 	require.NoError(t, err)
 	return p
 }
@@ -126,13 +128,14 @@ func TestWhatIsNoOrder(t *testing.T) {
 		value      []byte
 		code, text string
 	}{
-		"null":      {nil, nil, "null_value", "decoding order: the value is null"},
-		"empty":     {nil, []byte{}, "empty_value", "decoding order: the value is empty"},
-		"cut short": {nil, []byte(sample[:9]), "decode_failed", "decoding order: 9 bytes: field price: record ends after 1 of 8 bytes"},
-		"too long":  {nil, []byte(sample + "x"), "decode_failed", "decoding order: 17 bytes: 1 bytes follow after the record"},
-		"JSON":      {nil, []byte(`{"orderId":"A-1"}`), "decode_failed", "decoding order: 17 bytes: field orderId: length is -62"},
-		"one byte":  {&known{}, []byte{0}, "decode_failed", "decoding order: 1 bytes: field product: record ends within a number"},
-		"a frame, but no registry": {nil, framed(7, sample), "decode_failed",
+		"null":                              {nil, nil, "null_value", "decoding order: the value is null"},
+		"empty":                             {nil, []byte{}, "empty_value", "decoding order: the value is empty"},
+		"cut short":                         {nil, []byte(sample[:9]), "decode_failed", "decoding order: 9 bytes: field price: record ends after 1 of 8 bytes"},
+		"too long":                          {nil, []byte(sample + "x"), "decode_failed", "decoding order: 17 bytes: 1 bytes follow after the record"},
+		"JSON":                              {nil, []byte(`{"orderId":"A-1"}`), "decode_failed", "decoding order: 17 bytes: field orderId: length is -62"},
+		"one byte":                          {&known{}, []byte{0}, "decode_failed", "decoding order: 1 bytes: field product: record ends within a number"},
+		"a frame of no id, and no registry": {nil, framed(0, sample), "decode_failed", "decoding order: 21 bytes: 11 bytes follow after the record"},
+		"a frame, but no registry": {nil, framed(7, sample), "registry_missing",
 			"decoding order: 21 bytes: 11 bytes follow after the record (it begins like the Confluent wire format with schema id 7, which needs a registry: set registry.url)"},
 		"an unknown schema": {&known{}, framed(8, sample), "unknown_schema_id", "decoding order: 21 bytes: schema id 8 is not known to the registry"},
 		"an id above all":   {&known{}, framed(1<<31, sample), "decode_failed", "decoding order: 21 bytes: 10 bytes follow after the record"},
@@ -298,4 +301,36 @@ func BenchmarkDecode(b *testing.B) {
 		_, _ = p.ProcessBatch(context.Background(), batch)
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*n), "ns/msg")
+}
+
+// slow is a registry that does not answer as long as anybody is willing to wait.
+type slow struct{}
+
+func (slow) Decoder(ctx context.Context, _ uint32) (*order.Decoder, error) {
+	<-ctx.Done()
+	return nil, failure.NewUnavailable("registry_unavailable", ctx.Err())
+}
+
+// The transaction of a batch waits for it, however many of its schemas are asked for.
+func TestABatchOfASessionWaitsForItsRegistryForOneSecondInAll(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := build(t, slow{})
+		var batch service.MessageBatch
+		for n := range 1000 {
+			value := []byte(sample)
+			if n%2 == 0 {
+				value = framed(uint32(n)+1, sample)
+			}
+			msg, _ := new(carried.Session).Message(n, value)
+			batch = append(batch, msg)
+		}
+		begin := time.Now()
+		_, err := p.ProcessBatch(t.Context(), batch)
+		require.NoError(t, err)
+		require.Equal(t, time.Second, time.Since(begin))
+		for n, msg := range batch {
+			require.Equal(t, n%2 == 0, failure.Unavailable(msg.GetError()))
+			require.Equal(t, n%2 == 0, msg.GetError() != nil)
+		}
+	})
 }

@@ -45,7 +45,7 @@ func spec() *service.ConfigSpec {
 		Description(`
 The result is plain Avro binary by the schema of `+"`schema_path`"+`. With a registry it is the Confluent wire format: a zero byte, the schema's id in four bytes, the record. The id is that of the same schema under `+"`subject`"+`.
 
-While the registry cannot be reached, messages wait. They do not fail.
+While the registry cannot be reached, or gives no answer on the subject, messages wait. They do not fail.
 
 Fields that an order does not have are left out. Messages that already carry an error are left alone. A message that is no order keeps its content and gets a permanent error that names the field and its value, with one of these codes: `+"`not_an_order`, `order_id_missing`, `order_id_invalid`, `product_missing`, `product_invalid`, `price_missing`, `price_invalid`, `price_not_finite`, `schema_refused`, `schema_not_registered`"+`. Business rules are not checked here; see `+"`order_validate`"+`.`).
 		Field(adapter.SchemaField()).

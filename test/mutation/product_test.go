@@ -49,6 +49,16 @@ var product = map[string]mutant{
 		"if err := m.GetError(); err != nil && i > 0 {\n				return nil, &Failure",
 		"TestRun",
 	},
+	"counts an attempt that nobody could judge": {
+		"plugins/backoffretry/processor.go", "if failure.Unavailable(cause) {",
+		"if failure.Unavailable(nil) {",
+		"TestWhatIsNotAnsweredUsesUpNoRetry",
+	},
+	"lets children work on what failed before them": {
+		"plugins/backoffretry/processor.go", "failed := before\n",
+		"failed := (*children.Failure)(nil)\n",
+		"TestAFailureThatAnOrderComesWithIsAnAttempt",
+	},
 
 	// Dead letters.
 	"a dead letter carries the changed bytes": {
@@ -60,6 +70,11 @@ var product = map[string]mutant{
 		"plugins/deadletter/processor.go", "return order.Content(), true",
 		"return order.Content(), false",
 		"TestAnOrderOfASessionGetsItsOwnContentBack",
+	},
+	"dead-letters what nobody could judge": {
+		"plugins/deadletter/processor.go", "ok && failure.Unavailable(err) {",
+		"ok && failure.Unavailable(nil) {",
+		"TestAnOrderThatNobodyCouldJudgeIsPutBack",
 	},
 	"dead-letters what was cut short": {
 		"plugins/deadletter/processor.go", "if interrupted(err) && !p.all {",
@@ -134,12 +149,17 @@ var product = map[string]mutant{
 		"TestSchemasThatCannotBeUsed",
 	},
 	"takes an outage for an answer": {
-		"internal/order/registry/registry.go", "	default:\n		return answer, false",
-		"	default:\n		return answer, true",
+		"internal/order/registry/question.go", "if probe || c.control(ctx) != nil {",
+		"if probe {",
 		"TestAnOutageIsWaitedOut",
 	},
+	"takes a reference that nothing needs for one that is needed": {
+		"internal/order/registry/registry.go", "if err != nil && found.missing != nil {",
+		"if found.missing != nil {",
+		"TestAReferenceThatNothingNeedsIsNotMissed",
+	},
 	"takes a frame for a plain record while the registry is away": {
-		"internal/order/value.go", "[*failure.Error](err); answered {",
+		"internal/order/value.go", "[*failure.Error](err); answered && !failure.Unavailable(err) {",
 		"[*failure.Error](err); answered || err != nil {",
 		"TestAFrameIsNotTakenForAPlainRecordWhileTheRegistryIsAway",
 	},

@@ -9,6 +9,7 @@ import (
 
 	"github.com/orderflow/orderflow/cmd/orderflow/exit"
 	"github.com/orderflow/orderflow/internal/aggregate"
+	"github.com/orderflow/orderflow/internal/failure"
 	"github.com/orderflow/orderflow/internal/letters"
 	"github.com/orderflow/orderflow/internal/order"
 	"github.com/orderflow/orderflow/internal/triage"
@@ -35,11 +36,12 @@ code and error, but for numbers, ids and the like. The largest group comes first
 
 --where is Bloblang: "this" is the decoded order, null where it cannot be decoded, and "@" are the
 headers; dlq_… are there whatever system wrote the letter. A letter on which it fails is left out.
+Where the schema registry gives no answer, letters are listed without their orders.
 
 What can be done about a group:
   send again   the cause may have passed
   mend         the order is at fault and can be read: a mapping can mend it
-  wait         a topic or the registry has to change first
+  wait         a topic, the registry or its address has to change first
   none         nobody can read it: its producer has to send another one
   look         the system that wrote it gave no class: look at one with "dlq show"
 
@@ -72,6 +74,9 @@ func runList(c *cli.Context) error {
 	if l.failed > 0 {
 		fmt.Fprintf(c.App.ErrWriter, "--%s failed on %d dead letters, which are left out; the first: %v\n", flagWhere, l.failed, l.failure)
 	}
+	if l.unanswered > 0 {
+		fmt.Fprintf(c.App.ErrWriter, "%d dead letters are listed without their orders, which cannot be decoded now; the first: %v\n", l.unanswered, l.silence)
+	}
 	if c.Bool(flagJSON) {
 		return l.writeJSON(c.App.Writer)
 	}
@@ -88,6 +93,10 @@ type list struct {
 	// failed is on how many the filter failed, failure how on the first.
 	failed  int
 	failure error
+	// unanswered is how many cannot be decoded since the schema registry gives no answer, silence
+	// how it does not on the first.
+	unanswered int
+	silence    error
 }
 
 // single is what is kept of one letter: not its record, which may be large.
@@ -102,6 +111,11 @@ func newList(each bool) *list { return &list{groups: triage.NewGroups(maxGroups)
 func (l *list) add(letter *letters.Letter) error {
 	if !letter.Open() {
 		return nil
+	}
+	if failure.Unavailable(letter.Undecodable) {
+		if l.unanswered++; l.unanswered == 1 {
+			l.silence = letter.Undecodable
+		}
 	}
 	if l.where != nil {
 		yes, err := l.where.Matches(letter)

@@ -73,17 +73,13 @@ func valueDecoder(c *cli.Context) (*order.ValueDecoder, error) {
 	if urls := c.String(flagRegistry); urls != "" {
 		client, err := registry.New(schema, registry.Options{
 			URLs: strings.Split(urls, ","), HTTP: &http.Client{Timeout: 5 * time.Second},
-			MaxPause: time.Second, RememberRefusal: time.Hour, // a refusal holds for the whole command
-			OnState: func(err error) {
-				if err != nil {
-					fmt.Fprintf(c.App.ErrWriter, "Schema registry %s cannot be reached, trying until --%s: %v\n", urls, flagTimeout, err)
-				}
-			},
+			// Whatever it says, or does not say, holds for the whole command.
+			FirstPause: time.Hour, MaxPause: time.Hour, RememberRefusal: time.Hour,
 		})
 		if err != nil {
 			return nil, fmt.Errorf("flag --%s: %w", flagRegistry, err)
 		}
-		d.Registry = client
+		d.Registry = client.With(registry.ForAnswer)
 	}
 	return d, nil
 }

@@ -47,16 +47,16 @@ func RegistryField() *service.ConfigField {
 			Description("How long one request may take.").
 			Default("5s").Advanced(),
 		service.NewDurationField(fieldMaxPause).
-			Description("The longest pause between two tries while the registry cannot be reached. The first pause is 100 ms, each one after it twice as long.").
+			Description("The longest pause between two tries while the registry cannot be reached, or does not answer for a schema. The first pause is 100 ms, each one after it twice as long.").
 			Default("10s").Advanced(),
 		service.NewDurationField(fieldRemember).
-			Description("How long a refusal of the registry, such as an unknown schema id, is remembered before it is asked again. Schemas that are known are kept for ever.").
-			Default("10s").Advanced(),
+			Description("How long a refusal of the registry that may pass, such as an unknown schema id, is remembered before it is asked again. Keep it shorter than the first retry, so that a schema that comes late is found by it. Schemas that are known are kept for ever, what can never be read for 10 s.").
+			Default("500ms").Advanced(),
 		service.NewTLSToggledField(fieldTLS),
 	}
 	fields = append(fields, service.NewHTTPRequestAuthSignerFields()...)
 	return service.NewObjectField(fieldRegistry, fields...).
-		Description("The schema registry. While it cannot be reached (no connection, a status of 5xx or 429, but also a refused login), messages wait; they do not fail.")
+		Description("The schema registry. While it cannot be reached (no connection, no answer in time, a status of 5xx or 429, but also a refused login), messages wait; they do not fail. Whether such an answer is about one schema alone is found out by another question, for a schema that it gave before or for the list of subjects.")
 }
 
 // Schema reads the schema that the config names.
@@ -119,7 +119,16 @@ func Registry(conf *service.ParsedConfig, mgr *service.Resources, reader *order.
 	requests := mgr.Metrics().NewCounter(prefix + "_registry_requests_total")
 	unreachable := mgr.Metrics().NewGauge(prefix + "_registry_unreachable")
 	unreachable.Set(0)
+	unanswered := mgr.Metrics().NewCounter(prefix + "_registry_unanswered_total")
 	opts.OnRequest = func() { requests.Incr(1) }
+	opts.OnUnanswered = func() { unanswered.Incr(1) }
+	opts.OnSilence = func(what string, err error) {
+		if err != nil {
+			mgr.Logger().Warnf("Schema registry %s does not answer for %s: its orders wait, others go on: %v", address, what, err)
+			return
+		}
+		mgr.Logger().Infof("Schema registry %s answers for %s again", address, what)
+	}
 	opts.OnState = func(err error) {
 		if err != nil {
 			unreachable.Set(1)
