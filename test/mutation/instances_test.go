@@ -12,7 +12,7 @@ var instances = map[string]mutant{
 	"goes back to the start when the group was forgotten": {
 		"position.go", "if forgotten && known {",
 		"if false && known {",
-		"TestAGroupThatWasForgottenGoesOnFromItsState",
+		"TestWhereToGoOn",
 	},
 	"takes an offset behind the end as it is": {
 		"position.go", "if at > log.To {",
@@ -22,7 +22,7 @@ var instances = map[string]mutant{
 	"skips to the end when the offset is behind it": {
 		"position.go", "at = min(at, l.Next)",
 		"at = min(at, log.To)",
-		"TestAnOffsetBehindTheEndSkipsNothing",
+		"TestWhereToGoOn",
 	},
 	"leaves it to the client where to go on": {
 		"connect.go", "kgo.ConsumeResetOffset(kgo.NoResetOffset()),",
