@@ -255,3 +255,47 @@ func TestStartRegistry(t *testing.T) {
 	_, err = c.SchemaByID(t.Context(), 1)
 	require.NoError(t, err)
 }
+
+// An id is answered only when it is on the disk; what could not be written has not happened, also
+// for those who look, and the next registration gets the id.
+func TestRegistryOnAFullDisk(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "registry", "changes.jsonl")
+	r := registry(t, path)
+	c := registryClient(t, r)
+	ctx := t.Context()
+	first, err := c.CreateSchema(ctx, "orders-value", avro(`"a"`))
+	require.NoError(t, err)
+	require.Equal(t, 1, first.ID)
+	before, err := os.ReadFile(path)
+	require.NoError(t, err)
+
+	for name, err := range map[string]error{"nothing fits": syscall.ENOSPC, "the disk fails at last": syscall.EIO} {
+		t.Run(name, func(t *testing.T) {
+			disk := &fullDisk{file: r.journal.file, err: err, fits: map[bool]int{true: 0, false: 20}[err == syscall.ENOSPC]}
+			r.journal.file = disk
+			for range 2 { // the second time it would be "known already"
+				_, err = c.CreateSchema(ctx, "orders-value", avro(`"ab"`))
+				require.ErrorContains(t, err, "writing registry journal")
+				_, err = c.SchemaByID(ctx, 2)
+				require.ErrorIs(t, err, sr.ErrSchemaNotFound)
+				versions, err := c.SubjectVersions(ctx, "orders-value")
+				require.NoError(t, err)
+				require.Equal(t, []int{1}, versions)
+			}
+			require.Equal(t, []sr.ConfigResult{}, failed(c.SetCompatibility(ctx, sr.SetCompatibility{Level: sr.CompatNone}, "orders-value")))
+			r.journal.file = disk.file
+			after, err := os.ReadFile(path)
+			require.NoError(t, err)
+			require.Equal(t, string(before), string(after), "the start of a line would spoil the next")
+		})
+	}
+
+	second, err := c.CreateSchema(ctx, "orders-value", avro(`"abc"`))
+	require.NoError(t, err)
+	require.Equal(t, 2, second.ID)
+	require.NoError(t, r.Close())
+	again := registryClient(t, registry(t, path))
+	known, err := again.SchemaByID(ctx, 2)
+	require.NoError(t, err)
+	require.Equal(t, `"abc"`, known.Schema)
+}
