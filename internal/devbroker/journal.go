@@ -20,14 +20,22 @@ type change struct {
 // maxJournal bounds the file: nothing is ever taken out of it.
 const maxJournal = 256 << 20
 
+// disk is what a journal needs of its file.
+type disk interface {
+	io.ReadWriteSeeker
+	io.Closer
+	Truncate(size int64) error
+	Sync() error
+}
+
 // journal is a file of changes, one JSON object a line. Its owner orders the calls.
 type journal struct {
-	file *os.File
+	file disk
 	// size is where the last whole line ends.
 	size int64
 	// torn is how many bytes of an unfinished last line were left out.
 	torn int64
-	// broken is why nothing can be appended any more.
+	// broken is why nothing can be appended until the file was loaded again.
 	broken error
 }
 
@@ -57,7 +65,7 @@ func (j *journal) load(replay func(change) error) error {
 	if _, err := j.file.Seek(0, io.SeekStart); err != nil {
 		return err
 	}
-	j.size = 0
+	j.size, j.broken = 0, nil
 	reader := bufio.NewReader(j.file)
 	for n := 1; ; n++ {
 		line, err := reader.ReadBytes('\n')

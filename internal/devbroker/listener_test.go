@@ -121,7 +121,8 @@ func TestSlowClients(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				guard, client := pipe()
-				go test.attack(client)
+				attacked := make(chan struct{})
+				go func() { defer close(attacked); test.attack(client) }()
 				begun := time.Now()
 				_, err := guard.Read(make([]byte, 4))
 				require.ErrorIs(t, err, os.ErrDeadlineExceeded)
@@ -129,6 +130,7 @@ func TestSlowClients(t *testing.T) {
 				require.NoError(t, guard.Close())
 				require.Zero(t, guard.guard.buffered.Load())
 				_ = client.Close() // ends the attack
+				<-attacked
 			})
 		})
 	}
