@@ -27,6 +27,7 @@ import (
 
 func main() {
 	paceCollector()
+	endOnHangup()
 	nameRun()
 	code, err := service.RunCLIToCode(context.Background(),
 		logsOnStderr(os.Args[1:]), // first: it has to see the host's options as they begin
