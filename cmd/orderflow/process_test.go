@@ -76,3 +76,22 @@ func TestSIGHUPEndsLikeSIGTERM(t *testing.T) {
 		require.Equal(t, 1, strings.Count(p.Log(), "Stopping the broker"))
 	})
 }
+
+// The broker's files are made by a library that would let everybody read them.
+func TestFilesOfTheBrokerArePrivate(t *testing.T) {
+	self, err := os.Executable()
+	require.NoError(t, err)
+	dir := filepath.Join(t.TempDir(), "data")
+	p := start(t, "ready;", self, "broker", "--address", "127.0.0.1:0", "--registry-address", "127.0.0.1:0", "--data-dir", dir)
+	require.NoError(t, p.Terminate(time.Minute))
+	files := 0
+	require.NoError(t, filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
+		require.NoError(t, err)
+		info, err := d.Info()
+		require.NoError(t, err)
+		require.Zero(t, info.Mode().Perm()&0o077, "%s has %v", path, info.Mode())
+		files++
+		return nil
+	}))
+	require.Greater(t, files, 5, "there is something to look at")
+}
