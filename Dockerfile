@@ -17,6 +17,7 @@ LABEL org.opencontainers.image.title="orderflow" \
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/
 COPY --from=build /out/orderflow /usr/local/bin/orderflow
 WORKDIR /orderflow
+COPY LICENSE NOTICE THIRD_PARTY_NOTICES sbom.cdx.json ./
 COPY config config
 # By number, since an orchestrator can check that it is not root without knowing any names.
 USER 65532:65532

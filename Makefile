@@ -4,7 +4,7 @@ GO      ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 
 .DEFAULT_GOAL := help
-.PHONY: help build test race lint fmt ci demo kafka simulate fuzz soak mutants bench profile up down
+.PHONY: help build test race lint fmt licences ci demo kafka simulate fuzz soak mutants bench profile up down
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "make %-8s %s\n", $$1, $$2 }'
@@ -26,6 +26,9 @@ lint: ## gofmt, go vet, staticcheck, and the pipelines' own linter
 
 fmt: ## format the code
 	gofmt -w .
+
+licences: ## check the licences of what is linked, write THIRD_PARTY_NOTICES and sbom.cdx.json
+	$(GO) run ./test/licences -write
 
 ci: ## all that CI runs (Debian packages are installed with apt-get)
 	bash .ci/run

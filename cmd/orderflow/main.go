@@ -9,7 +9,6 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/redpanda-data/benthos/v4/public/service"
-	_ "github.com/redpanda-data/connect/v4/public/components/confluent"
 	_ "github.com/redpanda-data/connect/v4/public/components/io"
 	_ "github.com/redpanda-data/connect/v4/public/components/kafka"
 	_ "github.com/redpanda-data/connect/v4/public/components/prometheus"
@@ -28,6 +27,7 @@ import (
 
 func main() {
 	paceCollector()
+	endOnHangup()
 	nameRun()
 	code, err := service.RunCLIToCode(context.Background(),
 		logsOnStderr(os.Args[1:]), // first: it has to see the host's options as they begin

@@ -76,6 +76,10 @@ func Start(o Options) (*Broker, error) {
 			return nil, err
 		}
 		b.lock = lock
+		if err := makePrivate(kafkaDir(o.DataDir)); err != nil {
+			b.unlock()
+			return nil, fmt.Errorf("creating data directory: %w", err)
+		}
 	}
 	listener, err := listen(o)
 	if err != nil {
@@ -104,7 +108,7 @@ func Start(o Options) (*Broker, error) {
 		kfake.BrokerConfigs(map[string]string{"log.cleaner.backoff.ms": never}),
 	}
 	if o.DataDir != "" {
-		opts = append(opts, kfake.DataDir(filepath.Join(o.DataDir, "kafka")))
+		opts = append(opts, kfake.DataDir(kafkaDir(o.DataDir)))
 	}
 	if o.Sync {
 		opts = append(opts, kfake.SyncWrites())
@@ -167,12 +171,23 @@ func (b *Broker) unlock() {
 	}
 }
 
+func kafkaDir(dataDir string) string { return filepath.Join(dataDir, "kafka") }
+
+// makePrivate makes a directory that only this user can look into, whatever the files in it allow.
+// One that an older version left open to others is closed.
+func makePrivate(dir string) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	return os.Chmod(dir, 0o700)
+}
+
 // lockDir makes the directory ours: two brokers in one directory would destroy its data.
 func lockDir(dir string) (*flock.Flock, error) {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("creating data directory: %w", err)
 	}
-	lock := flock.New(filepath.Join(dir, "lock"))
+	lock := flock.New(filepath.Join(dir, "lock"), flock.SetPermissions(0o600))
 	ok, err := lock.TryLock()
 	if err != nil {
 		return nil, fmt.Errorf("locking data directory %s: %w", dir, err)
@@ -184,19 +199,19 @@ func lockDir(dir string) (*flock.Flock, error) {
 }
 
 // listen opens the guarded listener and works out what clients are told.
-func listen(o Options) (l guardListener, err error) {
+func listen(o Options) (*guardListener, error) {
 	advertised, err := parseAdvertised(o.Advertised)
 	if err != nil {
-		return l, err
+		return nil, err
 	}
 	inner, err := net.Listen("tcp", o.Address)
 	if err != nil {
-		return l, fmt.Errorf("listening for Kafka clients: %w", err)
+		return nil, fmt.Errorf("listening for Kafka clients: %w", err)
 	}
 	if advertised == "" {
 		advertised = reachable(inner.Addr().(*net.TCPAddr))
 	}
-	return guardListener{Listener: inner, advertised: hostPort(advertised), log: o.Log}, nil
+	return &guardListener{Listener: inner, advertised: hostPort(advertised), log: o.Log}, nil
 }
 
 func parseAdvertised(address string) (string, error) {

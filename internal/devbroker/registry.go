@@ -29,29 +29,23 @@ type CanRead func(reader, writer string) error
 // references. What the handler behind it leaves out, it adds: schemas are checked, also for
 // compatibility with earlier versions, and with a journal they survive a restart with their ids.
 type Registry struct {
-	inner   http.Handler
 	canRead CanRead
+	log     *slog.Logger
 
-	// mu orders changes, so that the journal has them in the order in which they took effect.
-	mu      sync.Mutex
+	// mu lets one change take place at a time, and nobody see it before it is in the journal.
+	mu      sync.RWMutex
+	inner   http.Handler
 	journal *journal
 }
 
 // NewRegistry makes a registry. A path names the file that keeps its subjects; empty keeps them
 // in memory.
 func NewRegistry(path string, canRead CanRead, log *slog.Logger) (*Registry, error) {
-	r := &Registry{inner: srfake.NewRegistry().Handler(), canRead: canRead}
+	r := &Registry{inner: srfake.NewRegistry().Handler(), canRead: canRead, log: log}
 	if path == "" {
 		return r, nil
 	}
-	// The handler gives out ids in the order of registration, so the same changes in the same
-	// order make the same registry.
-	j, err := openJournal(path, func(c change) error {
-		if res := r.do(c.Method, c.Path, c.Body); res.Code/100 != 2 {
-			return fmt.Errorf("%s %s: status %d: %s", c.Method, c.Path, res.Code, strings.TrimSpace(res.Body.String()))
-		}
-		return nil
-	})
+	j, err := openJournal(path, r.replay)
 	if err != nil {
 		return nil, fmt.Errorf("restoring registry from %s: %w", path, err)
 	}
@@ -62,6 +56,15 @@ func NewRegistry(path string, canRead CanRead, log *slog.Logger) (*Registry, err
 	return r, nil
 }
 
+// replay makes a change of the journal again. The handler gives out ids in the order of
+// registration, so the same changes in the same order make the same registry.
+func (r *Registry) replay(c change) error {
+	if res := r.do(c.Method, c.Path, c.Body); res.Code/100 != 2 {
+		return fmt.Errorf("%s %s: status %d: %s", c.Method, c.Path, res.Code, strings.TrimSpace(res.Body.String()))
+	}
+	return nil
+}
+
 // Close closes the journal.
 func (r *Registry) Close() error {
 	if r.journal == nil {
@@ -70,36 +73,41 @@ func (r *Registry) Close() error {
 	return r.journal.close()
 }
 
+// ServeHTTP reads the request before it takes the lock, and answers after it has given it back, so
+// that a slow client holds up nobody.
 func (r *Registry) ServeHTTP(w http.ResponseWriter, req *http.Request) {
-	segments := strings.Split(strings.Trim(req.URL.EscapedPath(), "/"), "/")
-	switch {
-	case req.Method == http.MethodGet || req.Method == http.MethodHead:
-		r.get(w, req)
-	case req.Method == http.MethodPost && len(segments) == 2 && segments[0] == "subjects":
-		r.inner.ServeHTTP(w, req) // a look-up
-	default:
-		r.change(w, req, segments)
+	body, err := io.ReadAll(http.MaxBytesReader(w, req.Body, maxBody))
+	if err != nil {
+		refuse(w, http.StatusRequestEntityTooLarge, sr.ErrInvalidSchema, fmt.Errorf("reading request: %w", err))
+		return
 	}
+	res := httptest.NewRecorder()
+	segments := strings.Split(strings.Trim(req.URL.EscapedPath(), "/"), "/")
+	isLookUp := req.Method == http.MethodPost && len(segments) == 2 && segments[0] == "subjects"
+	if isLookUp || req.Method == http.MethodGet || req.Method == http.MethodHead {
+		r.read(res, req, body)
+	} else {
+		r.change(res, req, segments, body)
+	}
+	copyResponse(w, res)
 }
 
-func (r *Registry) get(w http.ResponseWriter, req *http.Request) {
+// read serves the requests that change nothing.
+func (r *Registry) read(w *httptest.ResponseRecorder, req *http.Request, body []byte) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
 	switch req.URL.Path {
 	case "/":
 		answer(w, http.StatusOK, struct{}{})
 	case "/schemas/types":
 		answer(w, http.StatusOK, []string{"AVRO"})
 	default:
-		r.inner.ServeHTTP(w, req)
+		r.forward(w, req, body)
 	}
 }
 
 // change serves the requests that change something, and compatibility checks.
-func (r *Registry) change(w http.ResponseWriter, req *http.Request, segments []string) {
-	body, err := io.ReadAll(http.MaxBytesReader(w, req.Body, maxBody))
-	if err != nil {
-		refuse(w, http.StatusRequestEntityTooLarge, sr.ErrInvalidSchema, fmt.Errorf("reading request: %w", err))
-		return
-	}
+func (r *Registry) change(w *httptest.ResponseRecorder, req *http.Request, segments []string, body []byte) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 
@@ -124,14 +132,28 @@ func (r *Registry) change(w http.ResponseWriter, req *http.Request, segments []s
 			return
 		}
 	}
-	res := r.forward(httptest.NewRecorder(), req, body)
+	res := httptest.NewRecorder()
+	r.forward(res, req, body)
 	if res.Code/100 == 2 && r.journal != nil {
 		if err := r.journal.append(change{req.Method, req.URL.RequestURI(), string(body)}); err != nil {
-			refuse(w, http.StatusInternalServerError, sr.ErrStoreError, err)
+			r.log.Error("Refusing a change of the registry", "error", err.Error())
+			refuse(w, http.StatusInternalServerError, sr.ErrStoreError, errors.Join(err, r.restore()))
 			return
 		}
 	}
 	copyResponse(w, res)
+}
+
+// restore makes the registry what its journal says, after a change that could not be written: the
+// handler has made it, and would answer with an id that the next start does not know.
+func (r *Registry) restore() error {
+	r.inner = srfake.NewRegistry().Handler()
+	if err := r.journal.load(r.replay); err != nil {
+		// With less than the journal has, the next registration would get an id that is taken.
+		r.journal.broken = fmt.Errorf("restoring registry from its journal: %w", err)
+		return r.journal.broken
+	}
+	return nil
 }
 
 // register checks a schema that is about to be registered. It reports whether the subject has it
@@ -267,12 +289,10 @@ func (r *Registry) do(method, path, body string) *httptest.ResponseRecorder {
 }
 
 // forward gives a request to the handler with the body that was read from it.
-func (r *Registry) forward(w http.ResponseWriter, req *http.Request, body []byte) *httptest.ResponseRecorder {
+func (r *Registry) forward(w http.ResponseWriter, req *http.Request, body []byte) {
 	inner := req.Clone(req.Context())
 	inner.Body = io.NopCloser(bytes.NewReader(body))
 	r.inner.ServeHTTP(w, inner)
-	recorder, _ := w.(*httptest.ResponseRecorder)
-	return recorder
 }
 
 func copyResponse(w http.ResponseWriter, res *httptest.ResponseRecorder) {

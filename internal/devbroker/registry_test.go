@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -254,4 +255,148 @@ func TestStartRegistry(t *testing.T) {
 	require.NoError(t, err)
 	_, err = c.SchemaByID(t.Context(), 1)
 	require.NoError(t, err)
+}
+
+// failing is a disk on which a write fits in part, or cannot be flushed, or not be taken back.
+type failing struct {
+	disk
+	fits            int // bytes of a write, if there is a writeErr
+	writeErr        error
+	syncErr, cutErr error
+}
+
+func (f *failing) Write(p []byte) (int, error) {
+	if f.writeErr == nil {
+		return f.disk.Write(p)
+	}
+	n, err := f.disk.Write(p[:f.fits])
+	return n, errors.Join(err, f.writeErr)
+}
+
+func (f *failing) Sync() error {
+	if f.syncErr != nil {
+		return f.syncErr
+	}
+	return f.disk.Sync()
+}
+
+func (f *failing) Truncate(size int64) error {
+	if f.cutErr != nil {
+		return f.cutErr
+	}
+	return f.disk.Truncate(size)
+}
+
+// An id is answered only when it is on the disk. What could not be written has not happened, also
+// for those who look, and the next registration gets its id.
+func TestRegistryOnAFullDisk(t *testing.T) {
+	ctx := t.Context()
+	tests := map[string]failing{
+		"nothing fits":         {writeErr: syscall.ENOSPC},
+		"a part fits":          {writeErr: syscall.ENOSPC, fits: 20},
+		"it cannot be flushed": {syncErr: syscall.EIO},
+	}
+	for name, fault := range tests {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "registry", "changes.jsonl")
+			r := registry(t, path)
+			c := registryClient(t, r)
+			first, err := c.CreateSchema(ctx, "orders-value", avro(`"a"`))
+			require.NoError(t, err)
+			require.Equal(t, 1, first.ID)
+			before, err := os.ReadFile(path)
+			require.NoError(t, err)
+
+			sound := r.journal.file
+			fault.disk = sound
+			r.journal.file = &fault
+			for range 2 { // the second time it must not be known already
+				_, err = c.CreateSchema(ctx, "orders-value", avro(`"ab"`))
+				require.ErrorContains(t, err, "writing registry journal: ")
+				_, err = c.SchemaByID(ctx, 2)
+				require.ErrorContains(t, err, "schema not found")
+				versions, err := c.SubjectVersions(ctx, "orders-value")
+				require.NoError(t, err)
+				require.Equal(t, []int{1}, versions)
+			}
+			after, err := os.ReadFile(path)
+			require.NoError(t, err)
+			require.Equal(t, string(before), string(after), "the start of a line would spoil the next")
+
+			r.journal.file = sound
+			second, err := c.CreateSchema(ctx, "orders-value", avro(`"abc"`))
+			require.NoError(t, err)
+			require.Equal(t, 2, second.ID)
+			require.NoError(t, r.Close())
+			known, err := registryClient(t, registry(t, path)).SchemaByID(ctx, 2)
+			require.NoError(t, err)
+			require.Equal(t, `"abc"`, known.Schema)
+		})
+	}
+}
+
+// The start of a line that is still there must not be written behind.
+func TestRegistryTakesNoMoreUntilALineCanBeTakenBack(t *testing.T) {
+	ctx := t.Context()
+	path := filepath.Join(t.TempDir(), "registry", "changes.jsonl")
+	r := registry(t, path)
+	c := registryClient(t, r)
+	_, err := c.CreateSchema(ctx, "orders-value", avro(`"a"`))
+	require.NoError(t, err)
+	before, err := os.ReadFile(path)
+	require.NoError(t, err)
+	sound := r.journal.file
+	stuck := &failing{disk: sound, writeErr: syscall.ENOSPC, fits: 20, cutErr: syscall.EIO}
+	r.journal.file = stuck
+	_, err = c.CreateSchema(ctx, "orders-value", avro(`"ab"`))
+	require.ErrorContains(t, err, "its last line could not be taken back")
+	stuck.writeErr = nil
+	_, err = c.CreateSchema(ctx, "orders-value", avro(`"ab"`))
+	require.ErrorContains(t, err, "restoring registry from its journal: input/output error")
+	left, err := os.ReadFile(path)
+	require.NoError(t, err)
+	require.Len(t, left, len(before)+20)
+
+	r.journal.file = sound
+	_, err = c.CreateSchema(ctx, "orders-value", avro(`"ab"`))
+	require.Error(t, err, "it refuses this one, and takes the line back")
+	second, err := c.CreateSchema(ctx, "orders-value", avro(`"ab"`))
+	require.NoError(t, err)
+	require.Equal(t, 2, second.ID)
+	require.NoError(t, r.Close())
+	versions, err := registryClient(t, registry(t, path)).SubjectVersions(ctx, "orders-value")
+	require.NoError(t, err)
+	require.Equal(t, []int{1, 2}, versions)
+}
+
+func TestJournalHasABound(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "registry", "changes.jsonl")
+	r := registry(t, path)
+	r.journal.size = maxJournal - 10
+	err := r.journal.append(change{"PUT", "/config", ""})
+	require.ErrorContains(t, err, "it has 268435446 of 268435456 bytes; begin anew in another directory")
+}
+
+// Other users of the machine have no business in the data, also of an older version.
+func TestDataIsPrivate(t *testing.T) {
+	dir := t.TempDir()
+	old := filepath.Join(dir, "registry")
+	require.NoError(t, os.MkdirAll(old, 0o755))
+	require.NoError(t, os.MkdirAll(filepath.Join(dir, "kafka"), 0o755))
+	require.NoError(t, os.WriteFile(filepath.Join(old, "changes.jsonl"), nil, 0o644))
+	require.NoError(t, os.Chmod(dir, 0o755)) // it may be a home directory: only what is in it is ours
+	start(t, Options{DataDir: dir})
+	registry(t, filepath.Join(old, "changes.jsonl"))
+	for name, want := range map[string]os.FileMode{
+		"": 0o755, "kafka": 0o700, "lock": 0o600, "registry": 0o700, "registry/changes.jsonl": 0o600,
+	} {
+		info, err := os.Stat(filepath.Join(dir, name))
+		require.NoError(t, err)
+		require.Equal(t, want, info.Mode().Perm(), name)
+	}
+	fresh := filepath.Join(dir, "fresh")
+	start(t, Options{DataDir: fresh})
+	info, err := os.Stat(fresh)
+	require.NoError(t, err)
+	require.EqualValues(t, 0o700, info.Mode().Perm())
 }

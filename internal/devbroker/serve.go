@@ -9,7 +9,12 @@ import (
 	"net/http"
 	"path/filepath"
 	"time"
+
+	"golang.org/x/net/netutil"
 )
+
+// maxRegistryConnections is how many clients of a registry are served at a time; more wait.
+const maxRegistryConnections = 250
 
 // RegistryOptions say how to serve a registry.
 type RegistryOptions struct {
@@ -51,13 +56,20 @@ func StartRegistry(o RegistryOptions) (*RegistryServer, error) {
 	}
 	s := &RegistryServer{
 		registry: registry,
-		server:   &http.Server{Handler: registry, ReadHeaderTimeout: 10 * time.Second},
-		url:      "http://" + reachable(listener.Addr().(*net.TCPAddr)),
-		done:     make(chan struct{}),
+		server: &http.Server{
+			Handler:           registry,
+			ReadHeaderTimeout: 10 * time.Second,
+			ReadTimeout:       30 * time.Second,
+			WriteTimeout:      time.Minute,
+			IdleTimeout:       2 * time.Minute,
+			MaxHeaderBytes:    64 << 10,
+		},
+		url:  "http://" + reachable(listener.Addr().(*net.TCPAddr)),
+		done: make(chan struct{}),
 	}
 	go func() {
 		defer close(s.done)
-		if err := s.server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+		if err := s.server.Serve(netutil.LimitListener(listener, maxRegistryConnections)); !errors.Is(err, http.ErrServerClosed) {
 			o.Log.Error("Serving registry", "error", err.Error())
 		}
 	}()

@@ -86,6 +86,16 @@ func TestImagesArePinned(t *testing.T) {
 	}
 }
 
+// A tag of an action can be moved to other code, a commit cannot.
+func TestActionsArePinnedToCommits(t *testing.T) {
+	pinned := regexp.MustCompile(`^actions/[a-z-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+$`)
+	uses := regexp.MustCompile(`(?m)^\s*(?:- )?uses: (.*)$`).FindAllSubmatch(read(t, ".github", "workflows", "ci.yml"), -1)
+	require.NotEmpty(t, uses)
+	for _, action := range uses {
+		require.Regexp(t, pinned, string(action[1]))
+	}
+}
+
 func TestTheDockerfileMakesAStaticBinaryThatRunsAsNobody(t *testing.T) {
 	dockerfile := string(read(t, "Dockerfile"))
 	require.Contains(t, dockerfile, "CGO_ENABLED=0")
@@ -93,13 +103,15 @@ func TestTheDockerfileMakesAStaticBinaryThatRunsAsNobody(t *testing.T) {
 	require.Contains(t, dockerfile, "-X main.buildVersion=${VERSION}")
 	require.Regexp(t, `(?m)^var buildVersion\b`, string(read(t, "cmd", "orderflow", "version.go")), "the variable that the build sets")
 
+	require.Contains(t, dockerfile, "\nCOPY LICENSE NOTICE THIRD_PARTY_NOTICES sbom.cdx.json ./\n", "who hands the image on hands on what licences ask for")
+
 	// The toolchain is that of go.mod, so that nothing is downloaded in the build.
 	version := regexp.MustCompile(`(?m)^go (\S+)$`).FindSubmatch(read(t, "go.mod"))
 	require.Contains(t, dockerfile, fmt.Sprintf("FROM golang:%s-", version[1]))
 
 	// What the build needs is not ignored, and is there.
 	ignore := string(read(t, ".dockerignore"))
-	for _, needed := range []string{"go.mod", "go.sum", "cmd", "config", "internal", "plugins"} {
+	for _, needed := range []string{"go.mod", "go.sum", "cmd", "config", "internal", "plugins", "LICENSE", "NOTICE", "THIRD_PARTY_NOTICES", "sbom.cdx.json"} {
 		require.Contains(t, ignore, "\n!"+needed+"\n")
 		_, err := os.Stat(filepath.Join(child.Root(t), needed))
 		require.NoError(t, err)
@@ -148,6 +160,22 @@ func TestEveryServiceThatStaysHasAHealthcheckAndARestartPolicy(t *testing.T) {
 		require.NotEmpty(t, service.HealthCheck.Test, name)
 		require.NotEmpty(t, service.Restart, name)
 	}
+}
+
+// What runs away is ended and started again, and does not take the machine with it.
+func TestEveryServiceHasAMemoryLimit(t *testing.T) {
+	const mega = 1 << 20
+	limits := map[string]types.UnitBytes{
+		"redpanda": 1536 * mega, "console": 512 * mega, "topics": 256 * mega,
+		"producer": 1024 * mega, "consumer": 1024 * mega, "monitor": 1024 * mega,
+		"prometheus": 1024 * mega, "grafana": 512 * mega,
+	}
+	project := load(t)
+	require.Len(t, project.Services, len(limits))
+	for name, service := range project.Services {
+		require.Equal(t, limits[name], service.MemLimit, name)
+	}
+	require.Contains(t, project.Services["redpanda"].Command, "--memory=1G", "less than its container has")
 }
 
 func TestThereAreNoSecrets(t *testing.T) {

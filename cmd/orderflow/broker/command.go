@@ -34,7 +34,7 @@ func Command() *cli.Command {
 	return exit.Strict(&cli.Command{
 		Name:  "broker",
 		Usage: "Run an embedded Kafka broker and schema registry, for development",
-		Description: `Runs until it gets SIGINT or SIGTERM. It is a test broker (kfake) with one copy of the data, and
+		Description: `Runs until it gets SIGINT, SIGTERM or SIGHUP. It is a test broker (kfake) with one copy of the data, and
 a fake registry (srfake): fit to develop and test with on one machine, not for production.
 
   orderflow broker
@@ -42,8 +42,8 @@ a fake registry (srfake): fit to develop and test with on one machine, not for p
   rpk topic list -X brokers=127.0.0.1:9092 -X registry.hosts=127.0.0.1:8081
   kcat -b 127.0.0.1:9092 -L
 
-With --data-dir, topics, records, offsets and schemas are kept, also across kill -9. Topics are never
-compacted: the state topic of a consumer keeps all of its history. To begin anew, take a new directory.`,
+With --data-dir, topics, records, offsets and schemas are kept, also across kill -9, for this user's
+eyes only. Topics are never compacted: the state topic of a consumer keeps all of its history. To begin anew, take a new directory.`,
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: flagAddress, Usage: "`HOST:PORT` to listen on for Kafka clients; port 0 takes a free one", Value: "127.0.0.1:9092"},
 			&cli.StringFlag{Name: flagAdvertised, Usage: "`HOST:PORT` that clients are told to connect to", DefaultText: "the address that it listens on"},
@@ -53,6 +53,7 @@ compacted: the state topic of a consumer keeps all of its history. To begin anew
 			&cli.BoolFlag{Name: flagTopics, Usage: "create the topics of the built-in config/topics.yaml", Value: true},
 		},
 		Action: func(c *cli.Context) error {
+			keepFilesPrivate()
 			ctx, stop := signal.NotifyContext(c.Context, os.Interrupt, syscall.SIGTERM)
 			defer stop()
 			o := Options{

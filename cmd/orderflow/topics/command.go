@@ -96,7 +96,10 @@ func Default() ([]Topic, error) {
 
 // Apply creates or compares the topics on the broker that opts name, and writes a line for each.
 func Apply(ctx context.Context, out io.Writer, topics []Topic, opts ...kgo.Opt) error {
-	client, err := kgo.NewClient(append(opts, kgo.ClientID("orderflow-topics"))...)
+	client, err := kgo.NewClient(append(opts,
+		kgo.ClientID("orderflow-topics"),
+		kgo.MetadataMinAge(knownAgain), // until then it would repeat that there is no such topic
+	)...)
 	if err != nil {
 		return fmt.Errorf("connecting: %w", err)
 	}

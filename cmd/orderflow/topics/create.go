@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -38,7 +39,7 @@ func Create(ctx context.Context, admin *kadm.Client, topics []Topic) ([]Outcome,
 		o := Outcome{Topic: topic}
 		o.Created, o.Err = create(ctx, admin, topic)
 		if !o.Created && o.Err == nil {
-			o.Differences, o.Err = compare(ctx, admin, topic)
+			o.Differences, o.Err = compareOnceKnown(ctx, admin, topic)
 		}
 		if o.Err != nil {
 			errs = append(errs, o.Err)
@@ -65,6 +66,25 @@ func create(ctx context.Context, admin *kadm.Client, topic Topic) (bool, error) 
 		}
 	}
 	return err == nil, err
+}
+
+// knownAgain is how long to wait before a topic is looked for again.
+const knownAgain = 100 * time.Millisecond
+
+// compareOnceKnown compares a topic that exists. Somebody may have made it this moment: then the
+// broker that is asked hears of it a little later than the one that made it.
+func compareOnceKnown(ctx context.Context, admin *kadm.Client, topic Topic) ([]Difference, error) {
+	for {
+		differences, err := compare(ctx, admin, topic)
+		if !errors.Is(err, kerr.UnknownTopicOrPartition) && !errors.Is(err, kerr.LeaderNotAvailable) {
+			return differences, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, err
+		case <-time.After(knownAgain):
+		}
+	}
 }
 
 func compare(ctx context.Context, admin *kadm.Client, topic Topic) ([]Difference, error) {

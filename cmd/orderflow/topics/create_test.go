@@ -11,7 +11,10 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 	"github.com/urfave/cli/v2"
 
 	"github.com/orderflow/orderflow/cmd/orderflow/exit"
@@ -89,6 +92,29 @@ func TestCreateTwice(t *testing.T) {
 		"orders-dlq-redrives  exists, as listed\n"+
 		"orders-dlq-parking   exists, as listed\n"+
 		"orders-state         exists, as listed\n", out)
+}
+
+// Somebody else made the topics a moment ago: they exist, but not yet for the broker that is asked.
+func TestCreateRightAfterAnother(t *testing.T) {
+	broker, err := devbroker.Start(devbroker.Options{Address: "127.0.0.1:0"})
+	require.NoError(t, err)
+	t.Cleanup(broker.Close)
+	_, err = runCommand("create", "--brokers", broker.Address())
+	require.NoError(t, err)
+	broker.Cluster().Fault(
+		kfake.Fault{Keys: []kmsg.Key{kmsg.Metadata}, Topic: "orders", Err: kerr.UnknownTopicOrPartition, Count: 2},
+		kfake.Fault{Keys: []kmsg.Key{kmsg.Metadata}, Topic: "orders-dlq", Err: kerr.LeaderNotAvailable, Count: 2},
+		kfake.Fault{Keys: []kmsg.Key{kmsg.DescribeConfigs}, Resource: "orders-state", Err: kerr.UnknownTopicOrPartition, Count: 2},
+	)
+	out, err := runCommand("create", "--brokers", broker.Address())
+	require.NoError(t, err)
+	require.Equal(t, 6, strings.Count(out, " exists, as listed\n"), out)
+
+	broker.Cluster().Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Metadata}, Topic: "orders", Err: kerr.UnknownTopicOrPartition, Count: -1})
+	out, err = runCommand("create", "--brokers", broker.Address(), "--timeout", "1s")
+	require.Equal(t, exit.Failed, exit.Code(err))
+	require.ErrorContains(t, err, "topic orders: comparing: ")
+	require.Contains(t, out, "orders               failed\n")
 }
 
 func TestDifferenceIsShownAndNotChanged(t *testing.T) {

@@ -1,0 +1,6 @@
+//go:build !unix
+
+package broker
+
+// keepFilesPrivate does nothing where files get their rights from the directory.
+func keepFilesPrivate() {}
