@@ -50,6 +50,14 @@ func Quote(s string) string {
 	return string(append(b, '"'))
 }
 
+// Err is an error for a line of the log: Text of it, which costs nothing where the line is not
+// written.
+func Err(err error) fmt.Stringer { return lazily{err} }
+
+type lazily struct{ err error }
+
+func (l lazily) String() string { return Text(l.err.Error()) }
+
 // Lines returns a text of several lines, such as an error or the end of a log, with an escape for
 // all that is not seen. Line breaks stay.
 func Lines(s string) string {

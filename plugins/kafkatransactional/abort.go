@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/orderflow/orderflow/internal/shown"
 )
 
 // adopt restores partitions that are owned but have no state here. That is so when they were
@@ -42,7 +44,7 @@ func (c *client) abort(ctx context.Context) error {
 	aborts := c.aborts
 	c.mu.Unlock()
 	c.met.aborted.Incr(1)
-	c.log.With("reason", reason.Error()).Warn("Transaction aborted: going on from what was committed last")
+	c.log.With("reason", shown.Text(reason.Error())).Warn("Transaction aborted: going on from what was committed last")
 
 	endCtx, cancel := c.endContext(ctx)
 	defer cancel()

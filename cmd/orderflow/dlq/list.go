@@ -11,6 +11,7 @@ import (
 	"github.com/orderflow/orderflow/internal/aggregate"
 	"github.com/orderflow/orderflow/internal/letters"
 	"github.com/orderflow/orderflow/internal/order"
+	"github.com/orderflow/orderflow/internal/shown"
 	"github.com/orderflow/orderflow/internal/triage"
 )
 
@@ -70,7 +71,7 @@ func runList(c *cli.Context) error {
 		return fmt.Errorf("listing dead letters on %s: %w", kafka, err)
 	}
 	if l.failed > 0 {
-		fmt.Fprintf(c.App.ErrWriter, "--%s failed on %d dead letters, which are left out; the first: %v\n", flagWhere, l.failed, l.failure)
+		fmt.Fprintf(c.App.ErrWriter, "--%s failed on %d dead letters, which are left out; the first: %v\n", flagWhere, l.failed, shown.Err(l.failure))
 	}
 	if c.Bool(flagJSON) {
 		return l.writeJSON(c.App.Writer)

@@ -15,6 +15,7 @@ import (
 	"github.com/orderflow/orderflow/internal/letters"
 	"github.com/orderflow/orderflow/internal/order"
 	"github.com/orderflow/orderflow/internal/order/registry"
+	"github.com/orderflow/orderflow/internal/shown"
 )
 
 const (
@@ -76,7 +77,7 @@ func valueDecoder(c *cli.Context) (*order.ValueDecoder, error) {
 			MaxPause: time.Second, RememberRefusal: time.Hour, // a refusal holds for the whole command
 			OnState: func(err error) {
 				if err != nil {
-					fmt.Fprintf(c.App.ErrWriter, "Schema registry %s cannot be reached, trying until --%s: %v\n", urls, flagTimeout, err)
+					fmt.Fprintf(c.App.ErrWriter, "Schema registry %s cannot be reached, trying until --%s: %v\n", urls, flagTimeout, shown.Err(err))
 				}
 			},
 		})
