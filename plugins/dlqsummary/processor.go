@@ -23,6 +23,7 @@ import (
 	"github.com/orderflow/orderflow/internal/fields"
 	"github.com/orderflow/orderflow/internal/query"
 	"github.com/orderflow/orderflow/internal/summary"
+	"github.com/orderflow/orderflow/internal/terminal"
 	"github.com/orderflow/orderflow/internal/triage"
 )
 
@@ -36,6 +37,8 @@ const (
 
 	// maxKept bounds the texts that are kept of a dead letter.
 	maxKept = 512
+	// maxLabel is how wide the code of a group may be as a label.
+	maxLabel = 256
 )
 
 func init() {
@@ -172,9 +175,10 @@ func (p *processor) add(entries []entry, now time.Time) string {
 // count adds an entry, and warns if it is the first of its kind.
 func (p *processor) count(e entry) {
 	group, isNew := p.tally.add(e)
-	p.grouped.Incr(1, group.ID, group.Code)
+	code := terminal.Line(group.Code, maxLabel) // anybody can write a header
+	p.grouped.Incr(1, group.ID, code)
 	if group.First.Equal(e.At) {
-		p.first.Set(group.First.Unix(), group.ID, group.Code)
+		p.first.Set(group.First.Unix(), group.ID, code)
 	}
 	if isNew {
 		p.log.Warn(announce(group))
