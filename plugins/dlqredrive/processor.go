@@ -101,7 +101,7 @@ func (p *processor) Process(ctx context.Context, msg *service.Message) (service.
 	if !chosen {
 		return p.hub.put(l, unmatched)
 	}
-	if l.route = p.hub.plan.route(l.about); l.route.reason != "" {
+	if l.route = p.hub.plan.route(l.about, l.noRecord); l.route.reason != "" {
 		return p.refuse(l)
 	}
 	if found, err := p.hub.hasTopic(ctx, l.route.topic); err != nil {

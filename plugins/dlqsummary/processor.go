@@ -202,6 +202,9 @@ func (p *processor) read(m *service.Message, now time.Time) entry {
 	if e.At.IsZero() {
 		e.At = written(m, now)
 	}
+	content, _ := m.AsBytes()
+	key, _ := m.MetaGet("kafka_key")
+	e.NoRecord = key == "" && len(content) == 0 && deadletter.OfShareGroup(header(m))
 
 	id, idErr := ask(m, p.id)
 	about, aboutErr := ask(m, p.about)
@@ -226,7 +229,9 @@ func (p *processor) read(m *service.Message, now time.Time) entry {
 func written(m *service.Message, now time.Time) time.Time {
 	if v, _ := m.MetaGetImmut("kafka_timestamp_ms"); v != nil {
 		if ms, ok := v.(int64); ok { // a header of that name is a string
-			return time.UnixMilli(ms)
+			if at := deadletter.Millis(ms); !at.IsZero() {
+				return at.Local()
+			}
 		}
 	}
 	return now

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	_ "github.com/redpanda-data/connect/v4/public/components/prometheus" // as main does
 	"github.com/stretchr/testify/require"
@@ -74,4 +75,43 @@ func TestNoLetterMovesTheCursor(t *testing.T) {
 	for i, product := range products {
 		require.Equal(t, product, document.Letters[i].Order.Product, "a document is exact")
 	}
+}
+
+// A broker wrote the letter for a share group: it has headers alone. Its timestamp and that of the
+// next are none.
+func TestALetterWithoutItsRecordOrATime(t *testing.T) {
+	w := newWorld(t)
+	w.create("orders")
+	share := []kgo.RecordHeader{{Key: "__dlq.errors.topic", Value: []byte("orders")}, {Key: "__dlq.errors.partition", Value: []byte("0")},
+		{Key: "__dlq.errors.offset", Value: []byte("7")}, {Key: "__dlq.errors.message", Value: []byte("Offset rejected by client.")}}
+	w.produce("orders-dlq", &kgo.Record{Headers: share, Timestamp: time.UnixMilli(-1)})
+	w.produce("orders-dlq",
+		&kgo.Record{Value: avro(t, "o-1", 5), Headers: []kgo.RecordHeader{{Key: "kafka_dlt-original-topic", Value: []byte("orders")},
+			{Key: "kafka_dlt-original-timestamp", Value: []byte("\x7f\xff\xff\xff\xff\xff\xff\xff")}}, Timestamp: time.UnixMilli(253402300800000)})
+
+	all := w.run("list", "--all")
+	require.NoError(t, all.err)
+	require.Regexp(t, `\norders/0/7 +orders-dlq/0/0  -  +[0-9a-f]{8}  -  +-  +unknown  Offset rejected by client\.\n`, all.stdout)
+	require.Regexp(t, `\norders-dlq/0/1 +orders-dlq/0/1  -  +[0-9a-f]{8}  o-1  +5  +unknown  -\n`, all.stdout)
+	groups := w.run("list")
+	require.Regexp(t, `  50\.0 %  -     -           -          -      orders/0/7 +none +unknown \(unknown\)\n`, groups.stdout)
+	var document struct {
+		Groups []struct {
+			Advice    string
+			FirstSeen *string `json:"first_seen"`
+		}
+	}
+	require.NoError(t, json.Unmarshal([]byte(w.run("list", "--json").stdout), &document))
+	require.Equal(t, "", *document.Groups[0].FirstSeen)
+
+	show := w.run("show", "orders/0/7")
+	require.Contains(t, show.stdout, "can be done  none\n")
+	require.Contains(t, show.stdout, "\nattempts\n  0, their times are not known\n")
+	require.Contains(t, show.stdout, "  cannot be decoded  the letter has no record, a share group leaves it out unless errors.deadletterqueue.copy.record.enable is set: while its topic keeps it, it is at orders/0/7\n")
+	require.Contains(t, w.run("show", "orders-dlq/0/1").stdout, "\nrecord       -\n")
+	require.NoError(t, w.run("show", "orders-dlq/0/1", "--json").err)
+
+	dry := w.run("redrive", "--dry-run", "--where", `@dlq_id == "orders/0/7"`)
+	require.NoError(t, dry.err)
+	require.Contains(t, dry.stdout, "       1  matched\n       0  would be sent\n       0  would be parked\n       1  refused: record_missing\n")
 }

@@ -41,7 +41,7 @@ What can be done about a group:
   send again   the cause may have passed
   mend         the order is at fault and can be read: a mapping can mend it
   wait         a topic or the registry has to change first
-  none         nobody can read it: its producer has to send another one
+  none         it has no order that can be read: its producer has to send another one
   look         the system that wrote it gave no class: look at one with "dlq show"
 
 Exit status: 0 if they could be read, 1 if not, 2 for a wrong call.`,
@@ -127,7 +127,7 @@ func (l *list) add(letter *letters.Letter) error {
 
 // entry is a letter as a group sees it.
 func entry(l *letters.Letter) triage.Entry {
-	e := triage.Entry{Class: l.Class, Code: l.Code, Text: l.Error, At: l.At(), Name: l.ID, Decodable: l.Order != nil}
+	e := triage.Entry{Class: l.Class, Code: l.Code, Text: l.Error, At: l.At(), Name: l.ID, Decodable: l.Order != nil, NoRecord: l.NoRecord}
 	if l.Order != nil {
 		e.Value, e.HasValue = worth(*l.Order)
 	}
