@@ -20,12 +20,22 @@ type Reader struct {
 	cl    *kgo.Client // nil if there was nothing to read
 	topic string
 	left  map[int32]Range // what is still to be read, by partition
+	// all tells that markers and what was aborted are returned too.
+	all bool
 }
 
 // NewReader makes a reader of ranges of a topic. The options are those of a client: brokers and how
 // to talk to them.
 func NewReader(opts []kgo.Opt, topic string, ranges map[int32]Range) (*Reader, error) {
-	r := &Reader{topic: topic, left: map[int32]Range{}}
+	return newReader(opts, topic, ranges, false)
+}
+
+func newReader(opts []kgo.Opt, topic string, ranges map[int32]Range, all bool) (*Reader, error) {
+	r := &Reader{topic: topic, left: map[int32]Range{}, all: all}
+	level := kgo.ReadCommitted()
+	if all {
+		level = kgo.ReadUncommitted()
+	}
 	from := map[int32]kgo.Offset{}
 	for partition, at := range ranges {
 		if at.From < at.To {
@@ -39,7 +49,7 @@ func NewReader(opts []kgo.Opt, topic string, ranges map[int32]Range) (*Reader, e
 	cl, err := kgo.NewClient(append(slices.Clone(opts),
 		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: from}),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), // retention may be faster than the reader
-		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
+		kgo.FetchIsolationLevel(level),
 		kgo.KeepControlRecords(), // a partition that ends in markers would never reach its end
 		kgo.FetchMaxWait(500*time.Millisecond),
 	)...)
@@ -89,7 +99,7 @@ func (r *Reader) Poll(ctx context.Context, most int) ([]*kgo.Record, error) {
 		if !ok {
 			return
 		}
-		if !rec.Attrs.IsControl() && rec.Offset < at.To {
+		if (r.all || !rec.Attrs.IsControl()) && rec.Offset < at.To {
 			recs = append(recs, rec)
 		}
 		if at.From = rec.Offset + 1; at.From >= at.To {
@@ -130,6 +140,25 @@ func Read(ctx context.Context, opts []kgo.Opt, topic string, ranges map[int32]Ra
 		return 0, err
 	}
 	defer r.Close()
+	return r.read(ctx, fn)
+}
+
+// Offsets calls fn for each offset in the ranges at which there is anything: a record, committed or
+// not, or the marker of a transaction. Compaction leaves none.
+func Offsets(ctx context.Context, opts []kgo.Opt, topic string, ranges map[int32]Range, fn func(partition int32, offset int64)) error {
+	r, err := newReader(opts, topic, ranges, true)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	_, err = r.read(ctx, func(rec *kgo.Record) error {
+		fn(rec.Partition, rec.Offset)
+		return nil
+	})
+	return err
+}
+
+func (r *Reader) read(ctx context.Context, fn func(*kgo.Record) error) (int64, error) {
 	var n int64
 	for !r.Done() {
 		recs, err := r.Poll(ctx, 0)
