@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/orderflow/orderflow/cmd/orderflow/audit"
@@ -31,6 +32,7 @@ var troubles = []struct {
 	{"offsets are forgotten", offsetsForgotten},
 	{"retention deletes what is not read", retentionDeletesUnread},
 	{"retention deletes what waits", retentionDeletesWaiting},
+	{"compaction takes orders away", compactionTakesAway},
 }
 
 func TestTopicsInTrouble(t *testing.T) {
@@ -255,5 +257,45 @@ func retentionDeletesWaiting(s *site) {
 	s.awaitProcessed(10)
 	report := s.awaitAudit(20*time.Second, func(r audit.Report) bool { return r.OK && r.Waiting == 0 && r.Orders == 10 })
 	require.EqualValues(s.t, 10, report.Processed)
+	s.stop(p)
+}
+
+// Of 60 orders of three keys compaction leaves a few. Between them are transactions, one of them
+// aborted, whose markers have offsets too.
+func compactionTakesAway(s *site) {
+	topic := s.env["ORDERS_TOPIC"]
+	var configs []kadm.AlterConfig
+	for name, value := range map[string]string{"cleanup.policy": "compact", "min.cleanable.dirty.ratio": "0.001", "segment.ms": "100", "delete.retention.ms": "100"} {
+		configs = append(configs, kadm.AlterConfig{Op: kadm.SetConfig, Name: name, Value: &value})
+	}
+	_, err := s.admin.AlterTopicConfigs(s.t.Context(), configs, topic)
+	require.NoError(s.t, err)
+	p := s.run()
+	value, err := s.enc.Append(nil, order.Order{ID: "again", Product: "Pen", Price: 1.5})
+	require.NoError(s.t, err)
+	batch := func() (records []*kgo.Record) {
+		for i := range 3 {
+			records = append(records, &kgo.Record{Topic: topic, Partition: int32(i), Key: []byte{'k', byte('0' + i)}, Value: value})
+		}
+		return records
+	}
+	direct := s.cluster.Client(kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.TransactionalID(topic))
+	for i := range 21 {
+		require.NoError(s.t, direct.BeginTransaction())
+		require.NoError(s.t, direct.ProduceSync(s.t.Context(), batch()...).FirstErr())
+		require.NoError(s.t, direct.EndTransaction(s.t.Context(), kgo.TransactionEndTry(i != 7))) // and not another one
+		time.Sleep(110 * time.Millisecond)                                                        // a segment each
+	}
+	s.awaitProcessed(60)
+	whole := s.awaitAudit(20*time.Second, func(r audit.Report) bool { return r.OK && r.Orders == 60 && r.Processed == 60 })
+	s.t.Logf("before: %v", whole.Sums)
+
+	report := s.awaitAudit(90*time.Second, func(r audit.Report) bool { return r.Compacted > 30 })
+	s.t.Logf("after: %v", report.Sums)
+	require.True(s.t, report.OK)
+	require.EqualValues(s.t, 60, report.Orders)
+	require.EqualValues(s.t, 60, report.Processed)
+	require.Zero(s.t, report.Duplicates)
+	require.Contains(s.t, string(s.orderflow("audit")), " compacted away) = 60 processed")
 	s.stop(p)
 }
