@@ -21,6 +21,7 @@ import (
 	"github.com/orderflow/orderflow/cmd/orderflow/dlq"
 	"github.com/orderflow/orderflow/cmd/orderflow/exit"
 	"github.com/orderflow/orderflow/cmd/orderflow/topics"
+	"github.com/orderflow/orderflow/internal/shown"
 	"github.com/orderflow/orderflow/internal/summary"
 	_ "github.com/orderflow/orderflow/plugins/all"
 )
@@ -42,7 +43,7 @@ func main() {
 		service.CLIOptAddCommand(dlq.Command()),
 	)
 	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
+		fmt.Fprintln(os.Stderr, shown.Lines(err.Error()))
 		code = exit.Code(err)
 	}
 	if runsPipeline(os.Args[1:]) {
@@ -51,7 +52,7 @@ func main() {
 			code = max(code, exit.Failed)
 		}
 		if err := summary.Default.Err(); err != nil {
-			fmt.Fprintln(os.Stderr, err)
+			fmt.Fprintln(os.Stderr, shown.Lines(err.Error()))
 			code = max(code, exit.Failed)
 		}
 	}

@@ -18,6 +18,8 @@ import (
 	"strconv"
 
 	"github.com/cockroachdb/apd/v3"
+
+	"github.com/orderflow/orderflow/internal/shown"
 )
 
 const (
@@ -73,7 +75,7 @@ func FromString(s string) (Decimal, error) {
 	}
 	d, err := parseWide(s, maxExponent)
 	if err != nil {
-		return Decimal{}, fmt.Errorf("parsing number %s: %w", shown(s), err)
+		return Decimal{}, fmt.Errorf("parsing number %s: %w", clip(s), err)
 	}
 	return d, nil
 }
@@ -253,11 +255,11 @@ func exactly(_ apd.Condition, err error) {
 	}
 }
 
-// shown quotes a value for an error text, cut to a length that suits one.
-func shown(s string) string {
+// clip quotes a value for an error text, cut to a length that suits one.
+func clip(s string) string {
 	const most = 64
 	if len(s) <= most {
-		return strconv.Quote(s)
+		return shown.Quote(s)
 	}
-	return strconv.Quote(s[:most]) + "…"
+	return shown.Quote(s[:most]) + "…"
 }

@@ -2,6 +2,7 @@ package aggregate
 
 import (
 	"encoding/json"
+	"fmt"
 	"iter"
 	"maps"
 	"slices"
@@ -25,6 +26,9 @@ type Groups struct {
 	overall Partial
 	groups  map[string]*Partial
 	most    int // groups beside Other; 0 is without limit
+	// mayLack is set once an Other is merged that somebody else has filled: numbers of any group
+	// can be in it.
+	mayLack bool
 }
 
 // NewGroups returns empty groups of which there can be at most `most`, and Other beside them;
@@ -45,7 +49,7 @@ func (g *Groups) Add(key string, d Decimal) {
 func (g *Groups) Merge(other Groups) {
 	g.overall.Merge(other.overall)
 	for key, p := range other.All() {
-		g.group(key).Merge(p)
+		g.merge(key, p)
 	}
 }
 
@@ -54,8 +58,13 @@ func (g *Groups) Merge(other Groups) {
 func (g *Groups) MergePartial(key string, p Partial) {
 	g.overall.Merge(p)
 	if key != "" {
-		g.group(key).Merge(p)
+		g.merge(key, p)
 	}
+}
+
+func (g *Groups) merge(key string, p Partial) {
+	g.group(key).Merge(p)
+	g.mayLack = g.mayLack || key == Other && p.count > 0
 }
 
 // named returns the key under which a key is counted: its own, made valid, or Other.
@@ -108,6 +117,20 @@ func (g Groups) Group(key string) (Partial, bool) {
 	return Partial{}, false
 }
 
+// Partial tells whether the figures of groups may be too low. Those that were merged may have been
+// counted apart, by instances or at times that had no room for some of these groups; what they
+// counted as Other instead cannot be told from the rest.
+func (g Groups) Partial() bool { return g.mayLack && len(g.groups) > 1 }
+
+// Note says that figures are partial, and why; it is empty where they are not.
+func (g Groups) Note() string {
+	if !g.Partial() {
+		return ""
+	}
+	return fmt.Sprintf("The figures of groups are partial, they may be too low: %d messages are in %q, as are those of any group that an instance had no room for (max_groups).",
+		g.groups[Other].count, Other)
+}
+
 // Len returns the number of groups.
 func (g Groups) Len() int { return len(g.groups) }
 
@@ -124,14 +147,15 @@ func (g Groups) All() iter.Seq2[string, Partial] {
 
 // Clone returns a copy that shares nothing with g.
 func (g Groups) Clone() Groups {
-	c := Groups{overall: g.overall, most: g.most, groups: make(map[string]*Partial, len(g.groups))}
+	c := Groups{overall: g.overall, most: g.most, mayLack: g.mayLack, groups: make(map[string]*Partial, len(g.groups))}
 	for key, p := range g.groups {
 		c.groups[key] = new(*p)
 	}
 	return c
 }
 
-// MarshalJSON writes {"overall":A,"groups":{"<key>":A}}, keys in order.
+// MarshalJSON writes {"overall":A,"groups":{"<key>":A}}, keys in order, and "partial":true behind
+// them if the figures of groups are that.
 func (g Groups) MarshalJSON() ([]byte, error) {
 	groups := g.groups
 	if groups == nil {
@@ -140,5 +164,6 @@ func (g Groups) MarshalJSON() ([]byte, error) {
 	return json.Marshal(struct {
 		Overall Partial             `json:"overall"`
 		Groups  map[string]*Partial `json:"groups"`
-	}{g.overall, groups})
+		Partial bool                `json:"partial,omitempty"`
+	}{g.overall, groups, g.Partial()})
 }

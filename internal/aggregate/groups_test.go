@@ -92,7 +92,10 @@ func TestGroupsMergeIsAddInAnyPartition(t *testing.T) {
 		}
 		require.Equal(t, asJSON(t, whole.Overall()), asJSON(t, merged.Overall()))
 		if most == 0 {
-			require.Equal(t, asJSON(t, whole), asJSON(t, merged))
+			_, other := whole.Group(Other)
+			require.Equal(t, other && whole.Len() > 1, merged.Partial(), "a group of that name and the rest cannot be told apart")
+			require.False(t, whole.Partial(), "what was counted in one place has all of each group")
+			require.Equal(t, asJSON(t, whole), strings.Replace(asJSON(t, merged), `,"partial":true`, "", 1))
 		} else {
 			require.LessOrEqual(t, merged.Len(), most+1)
 		}
@@ -119,6 +122,33 @@ func TestMergePartial(t *testing.T) {
 	require.EqualValues(t, 2, a.Count())
 	_, ok = g.Group("b")
 	require.False(t, ok)
+}
+
+// Two instances with room for one group each: of b the second has two numbers, and one is in the rest
+// of the first.
+func TestMergedGroupsAreCalledPartial(t *testing.T) {
+	one, two, merged := NewGroups(1), NewGroups(1), NewGroups(0)
+	for _, key := range []string{"a", "b"} {
+		one.Add(key, mustParse(t, "1"))
+	}
+	two.Add("b", mustParse(t, "2"))
+	two.Add("b", mustParse(t, "3"))
+	require.Empty(t, one.Note())
+	merged.Merge(two)
+	require.False(t, merged.Partial())
+	merged.Merge(one)
+	require.True(t, merged.Partial())
+	require.True(t, merged.Clone().Partial())
+	require.Equal(t, `The figures of groups are partial, they may be too low: 1 messages are in "other", as are those of any group that an instance had no room for (max_groups).`, merged.Note())
+	require.True(t, strings.HasSuffix(asJSON(t, merged), `}},"partial":true}`), asJSON(t, merged))
+
+	o := NewOwner(1)
+	o.Replace(merged)
+	require.True(t, o.Snapshot().Partial(), "whoever goes on from it knows")
+
+	alone := NewGroups(0)
+	alone.MergePartial(Other, partialOf(t, "1"))
+	require.False(t, alone.Partial(), "there are no figures that could be too low")
 }
 
 func TestOwnerAppliesAndReplaces(t *testing.T) {

@@ -209,7 +209,7 @@ func (p Partial) AppendBinary(b []byte) ([]byte, error) {
 func (p *Partial) UnmarshalBinary(b []byte) error {
 	read, err := parseRecord(b)
 	if err != nil {
-		return fmt.Errorf("parsing aggregate record %s: %w", shown(string(b[:min(len(b), maxText)])), err)
+		return fmt.Errorf("parsing aggregate record %s: %w", clip(string(b[:min(len(b), maxText)])), err)
 	}
 	*p = read
 	return nil

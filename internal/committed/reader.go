@@ -23,17 +23,27 @@ type Reader struct {
 	topic string
 	left  map[int32]Range // what is still to be read, by partition
 	from  map[int32]kgo.Offset
+	// all tells that markers and what was aborted are returned too.
+	all bool
 }
 
 // NewReader makes a reader of ranges of a topic. The options are those of a client: brokers and how
 // to talk to them.
 func NewReader(opts []kgo.Opt, topic string, ranges map[int32]Range) (*Reader, error) {
-	r := &Reader{opts: opts, topic: topic}
+	return newReader(opts, topic, ranges, false)
+}
+
+func newReader(opts []kgo.Opt, topic string, ranges map[int32]Range, all bool) (*Reader, error) {
+	r := &Reader{opts: opts, topic: topic, all: all}
 	return r, r.Seek(ranges)
 }
 
 // Seek makes other ranges those that are still to be read.
 func (r *Reader) Seek(ranges map[int32]Range) error {
+	level := kgo.ReadCommitted()
+	if r.all {
+		level = kgo.ReadUncommitted()
+	}
 	before := slices.Collect(maps.Keys(r.from))
 	r.left, r.from = map[int32]Range{}, map[int32]kgo.Offset{}
 	for partition, at := range ranges {
@@ -54,7 +64,7 @@ func (r *Reader) Seek(ranges map[int32]Range) error {
 	r.cl, err = kgo.NewClient(append(slices.Clone(r.opts),
 		kgo.ConsumePartitions(from),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), // retention may be faster than the reader
-		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
+		kgo.FetchIsolationLevel(level),
 		kgo.KeepControlRecords(), // a partition that ends in markers would never reach its end
 		kgo.FetchMaxWait(500*time.Millisecond),
 		kgo.MaxDecompressBatchBytes(MaxBatchBytes),
@@ -105,7 +115,7 @@ func (r *Reader) Poll(ctx context.Context, most int) ([]*kgo.Record, error) {
 		if !ok {
 			return
 		}
-		if !rec.Attrs.IsControl() && rec.Offset < at.To {
+		if (r.all || !rec.Attrs.IsControl()) && rec.Offset < at.To {
 			recs = append(recs, rec)
 		}
 		if at.From = rec.Offset + 1; at.From >= at.To {
@@ -169,6 +179,29 @@ func Read(ctx context.Context, opts []kgo.Opt, topic string, ranges map[int32]Ra
 		return 0, err
 	}
 	defer r.Close()
+	return r.read(ctx, fn)
+}
+
+// Offsets calls fn for each offset in the ranges at which there is anything: a record, committed or
+// not, or the marker of a transaction. Compaction leaves none.
+func Offsets(ctx context.Context, opts []kgo.Opt, topic string, ranges map[int32]Range, fn func(partition int32, offset int64)) error {
+	r, err := newReader(opts, topic, ranges, true)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	_, err = r.read(ctx, func(rec *kgo.Record) error {
+		fn(rec.Partition, rec.Offset)
+		next, _ := Unreadable(rec)
+		for offset := rec.Offset + 1; offset < next; offset++ {
+			fn(rec.Partition, offset)
+		}
+		return nil
+	})
+	return err
+}
+
+func (r *Reader) read(ctx context.Context, fn func(*kgo.Record) error) (int64, error) {
 	var n int64
 	for !r.Done() {
 		recs, err := r.Poll(ctx, 0)

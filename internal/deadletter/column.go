@@ -13,12 +13,20 @@ type column struct {
 	name string
 	// native is the native header that says exactly the same, "" if there is none.
 	native string
+	// aside is set where a letter of another dialect may have the header too: it does not tell which
+	// dialect a letter is in.
+	aside bool
 	// binary values are no text, and never cut.
 	binary bool
 	// write returns the value, and whether the letter knows it.
 	write func(*Letter) (value string, known bool)
 	// read takes over a value that makes sense.
 	read func(l *Letter, value string)
+}
+
+func aside(c column) column {
+	c.aside = true
+	return c
 }
 
 // text is a text of the letter. An empty one is not known.
@@ -56,6 +64,21 @@ func bigEndian[N int | int64](name, native string, size int, of func(*Letter) *N
 	}
 }
 
+// millis is the timestamp of the record, in milliseconds as 8 bytes.
+func millis(name string) column {
+	return column{
+		name: name, native: HeaderTimestamp, binary: true,
+		write: func(l *Letter) (string, bool) {
+			return putBigEndian(l.Timestamp.UnixMilli(), 8), !stamp(l.Timestamp).IsZero()
+		},
+		read: func(l *Letter, value string) {
+			if ms, ok := getBigEndian(value, 8); ok && !Millis(ms).IsZero() {
+				l.Timestamp = Millis(ms)
+			}
+		},
+	}
+}
+
 func putBigEndian(n int64, size int) string {
 	return string(binary.BigEndian.AppendUint64(nil, uint64(n))[8-size:])
 }
@@ -69,6 +92,19 @@ func getBigEndian(value string, size int) (int64, bool) {
 	default:
 		return int64(binary.BigEndian.Uint64([]byte(value))), true
 	}
+}
+
+// shortBigEndian reads a number of two's complement in as many bytes as it takes, as Java's
+// BigInteger writes it.
+func shortBigEndian(value string) (int64, bool) {
+	if value == "" || len(value) > 8 {
+		return 0, false
+	}
+	n := int64(int8(value[0]))
+	for i := 1; i < len(value); i++ {
+		n = n<<8 | int64(value[i])
+	}
+	return n, true
 }
 
 // moment is a time as RFC 3339 in UTC with milliseconds.

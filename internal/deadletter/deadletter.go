@@ -125,11 +125,32 @@ func clean(s string, most int) string {
 	return s[:end] + Truncated
 }
 
-// writable tells whether a time is known, and can be written with a year of four digits. A record
-// that was given another timestamp has none that a reader of RFC 3339 would take.
+// writable tells whether a time is known, and can be written with a year of four digits, of our era.
+// A reader of RFC 3339 would take no other.
 func writable(t time.Time) bool {
 	year := t.UTC().Year()
-	return !t.IsZero() && year >= 0 && year <= 9999
+	return !t.IsZero() && year >= 1 && year <= 9999
+}
+
+// maxMillis is the end of the year 9999.
+const maxMillis = 253402300799999
+
+// Millis is the time of a record's timestamp in milliseconds since 1970. It is the zero time where
+// the record has none, which brokers give as -1, and where no date can be written for it: any
+// producer can write any number.
+func Millis(ms int64) time.Time {
+	if ms < 0 || ms > maxMillis {
+		return time.Time{}
+	}
+	return time.UnixMilli(ms).UTC()
+}
+
+// stamp returns t if a record can have it as its timestamp, else the zero time.
+func stamp(t time.Time) time.Time {
+	if !writable(t) || t.Before(time.Unix(0, 0)) {
+		return time.Time{}
+	}
+	return t
 }
 
 func formatTime(t time.Time) string { return t.UTC().Format(timeFormat) }

@@ -21,21 +21,28 @@ const (
 // Dialects lists them, the default first.
 var Dialects = []Dialect{Native, Spring, Connect, Streams, SmallRye}
 
-// share is what brokers write for share groups. It is only read.
-const share Dialect = "share"
+// These are only read.
+const (
+	share       Dialect = "share"        // what brokers write for share groups
+	springRetry Dialect = "spring-retry" // the retry topics of Spring for Apache Kafka
+)
 
 // columns holds the headers of each dialect in the order in which they are written.
 var columns = map[Dialect][]column{
 	Native: nativeColumns, Spring: springColumns, Connect: connectColumns, Streams: streamsColumns,
-	SmallRye: smallryeColumns, share: shareColumns,
+	SmallRye: smallryeColumns, share: shareColumns, springRetry: springRetryColumns,
 }
 
-// foreign lists the dialects of others in the order in which they are looked for.
-var foreign = []Dialect{Spring, Connect, Streams, SmallRye, share}
+// foreign lists the dialects of others in the order in which they are looked for. What went through
+// Spring's retry topics says there where it came from first, whatever recoverer it met at their end.
+var foreign = []Dialect{springRetry, Spring, Connect, Streams, SmallRye, share}
 
 // families begin the names that the dialects of others keep for themselves. SmallRye has none
 // that could not be a user's own.
-var families = []string{"kafka_dlt-", "__connect.errors.", "__streams.errors.", "__dlq.errors."}
+var families = []string{
+	"kafka_dlt-", "kafka_original-", "kafka_exception-", "kafka_key-exception-", "retry_topic-",
+	"__connect.errors.", "__streams.errors.", "__dlq.errors.",
+}
 
 // written holds, for each dialect, its own headers and behind them the native ones that say what
 // it cannot say.
@@ -123,16 +130,31 @@ func Parse(headers []Header) (Letter, bool) {
 func Read(header func(name string) ([]byte, bool)) (Letter, bool) {
 	l := Letter{Partition: Unknown, Offset: Unknown}
 	has := func(name string) bool { _, ok := header(name); return ok }
-	found := false
-	if !has(HeaderTopic) && !has(HeaderError) {
-		i := slices.IndexFunc(foreign, func(d Dialect) bool {
-			return slices.ContainsFunc(columns[d], func(c column) bool { return has(c.name) })
-		})
-		if found = i >= 0; found {
-			l.read(columns[foreign[i]], header)
+	d := dialectOf(has)
+	if d != Native {
+		l.read(columns[d], header)
+	}
+	return l, l.read(nativeColumns, header) || d != Native
+}
+
+// dialectOf tells which dialect a letter is in, by the names of its headers.
+func dialectOf(has func(name string) bool) Dialect {
+	if has(HeaderTopic) || has(HeaderError) {
+		return Native
+	}
+	for _, d := range foreign {
+		if slices.ContainsFunc(columns[d], func(c column) bool { return !c.aside && has(c.name) }) {
+			return d
 		}
 	}
-	return l, l.read(nativeColumns, header) || found
+	return Native
+}
+
+// OfShareGroup tells whether a broker has written the letter for a share group. Unless the group is
+// configured to copy records, such a letter has neither key nor value: it only says where the record
+// is.
+func OfShareGroup(header func(name string) ([]byte, bool)) bool {
+	return dialectOf(func(name string) bool { _, ok := header(name); return ok }) == share
 }
 
 // read takes over what the headers of a dialect say, and tells whether there were any.

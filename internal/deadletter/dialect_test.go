@@ -111,6 +111,34 @@ func TestLettersOfOtherSystems(t *testing.T) {
 			{"kafka_dlt-original-topic", "orders"}, {"kafka_dlt-original-partition", "11"}, {"kafka_dlt-original-offset", "\xff\xff\xff\xff\xff\xff\xff\xff"},
 			{"kafka_dlt-original-timestamp", "\x7f\xff\xff\xff\xff\xff\xff\xff"},
 		}, func(l *Letter) { l.Topic = "orders" }},
+		{"Spring's retry topics: four attempts, and where the first one was", [][2]string{
+			{"kafka_exception-fqcn", "org.springframework.kafka.listener.ListenerExecutionFailedException"},
+			{"kafka_exception-cause-fqcn", "java.lang.IllegalStateException"},
+			{"kafka_exception-message", "no stock"},
+			{"kafka_exception-stacktrace", "org.springframework.kafka.listener.ListenerExecutionFailedException\n\tat x"},
+			{"kafka_original-topic", "orders"},
+			{"kafka_original-partition", "\x00\x00\x00\x0b"},
+			{"kafka_original-offset", "\x00\x00\x00\x01\x00\x00\x00\x00"},
+			{"kafka_original-timestamp", "\x00\x00\x01\x8b\xcf\xe5\x68\x7b"},
+			{"kafka_original-timestamp-type", "CreateTime"},
+			{"kafka_dlt-original-consumer-group", "shop"},
+			{"retry_topic-attempts", "\x00\x00\x00\x05"},
+			{"retry_topic-original-timestamp", "\x01\x8b\xcf\xe5\x68\x7b"},
+			{"retry_topic-backoff-timestamp", "\x01\x8b\xcf\xe5\x70\x00"},
+		}, func(l *Letter) {
+			l.Code, l.Error, l.Group, l.Attempts = "java.lang.IllegalStateException", "no stock", "shop", 4
+			l.Topic, l.Partition, l.Offset, l.Timestamp = "orders", 11, 1<<32, sample.Timestamp
+		}},
+		{"those of an older Spring, with as few bytes as a number takes", [][2]string{
+			{"kafka_original-topic", "orders"}, {"retry_topic-attempts", "\x02"}, {"retry_topic-original-timestamp", "\x01\x8b\xcf\xe5\x68\x7b"},
+		}, func(l *Letter) { l.Topic, l.Attempts, l.Timestamp = "orders", 1, sample.Timestamp }},
+		{"numbers of theirs that make no sense are not known", [][2]string{
+			{"kafka_original-topic", "orders"}, {"kafka_original-partition", "7"}, {"kafka_original-offset", "\xff\xff\xff\xff\xff\xff\xff\xff"},
+			{"kafka_original-timestamp", "\x7f\xff\xff\xff\xff\xff\xff\xff"}, {"retry_topic-attempts", "\xff\xff\xff\xff"}, {"retry_topic-original-timestamp", "\xff"},
+		}, func(l *Letter) { l.Topic = "orders" }},
+		{"a recoverer's letter of a record that was retried elsewhere", [][2]string{
+			{"kafka_dlt-original-topic", "orders"}, {"kafka_dlt-original-consumer-group", "shop"}, {"retry_topic-attempts", "\x00\x00\x00\x05"},
+		}, func(l *Letter) { l.Topic, l.Group = "orders", "shop" }},
 		{"Kafka Connect", [][2]string{
 			{"__connect.errors.topic", "orders"}, {"__connect.errors.partition", "2"}, {"__connect.errors.offset", "9"},
 			{"__connect.errors.connector.name", "sink"}, {"__connect.errors.stage", "VALUE_CONVERTER"},
@@ -149,10 +177,11 @@ func TestLettersOfOtherSystems(t *testing.T) {
 func TestWhichHeadersBelongToADeadLetter(t *testing.T) {
 	for _, name := range append([]string{
 		"kafka_dlt-key-exception-message", "__connect.errors.anything", "__streams.errors.x", "__dlq.errors.group", "dead-letter-reason",
+		"kafka_original-timestamp-type", "kafka_exception-message", "kafka_key-exception-fqcn", "retry_topic-attempts", "retry_topic-backoff-timestamp",
 	}, Names...) {
 		require.True(t, IsOurs(name), name)
 	}
-	for _, name := range []string{"", "trace", "dlq_note", "kafka_topic", "kafka_dlt", "dead-letter-office", "retry_topic-attempts", "dead_letter"} {
+	for _, name := range []string{"", "trace", "dlq_note", "kafka_topic", "kafka_dlt", "dead-letter-office", "retry_topic", "kafka_original", "dead_letter"} {
 		require.False(t, IsOurs(name), name)
 	}
 }
@@ -203,6 +232,54 @@ func letters() *rapid.Generator[Letter] {
 		}
 		return l
 	})
+}
+
+func TestLettersOfShareGroupsAreKnown(t *testing.T) {
+	of := func(names ...string) bool {
+		return OfShareGroup(func(name string) ([]byte, bool) { return nil, slices.Contains(names, name) })
+	}
+	require.True(t, of("__dlq.errors.topic", "__dlq.errors.offset"))
+	require.False(t, of("dead-letter-topic", "__dlq.errors.topic"))
+	require.False(t, of("dlq_topic", "__dlq.errors.topic"))
+	require.False(t, of())
+}
+
+// A producer can write any timestamp, and -1 is what a record without one has. What is not a time
+// after 1970 with a year of four digits is left out, in each dialect and whatever wrote it.
+func TestTimesThatCannotBeWrittenAreLeftOut(t *testing.T) {
+	require.Equal(t, at("1970-01-01T00:00:00Z"), Millis(0))
+	require.Equal(t, at("9999-12-31T23:59:59.999Z"), Millis(maxMillis))
+	rapid.Check(t, func(t *rapid.T) {
+		ms := rapid.OneOf(rapid.Int64(), rapid.SampledFrom([]int64{-1, 0, maxMillis, maxMillis + 1, math.MaxInt64, math.MinInt64, -62135596800000, -62135596800001})).Draw(t, "ms")
+		known := ms >= 0 && ms <= maxMillis
+		require.Equal(t, known, !Millis(ms).IsZero())
+		any := time.UnixMilli(ms)
+		l := Letter{Topic: "orders", Timestamp: any, AttemptTimes: []time.Time{any, any}, FirstFailedAt: any, LastFailedAt: any}
+		for _, d := range Dialects {
+			headers := l.Headers(d)
+			for _, h := range headers {
+				switch h.Name {
+				case "kafka_dlt-original-timestamp":
+					require.True(t, known, "%s: %x", d, h.Value)
+				case HeaderTimestamp, HeaderFirstFailedAt, HeaderLastFailedAt:
+					require.Regexp(t, `^\d{4}-`, string(h.Value))
+					require.True(t, known || h.Name != HeaderTimestamp, "%s: %s", d, h.Value)
+				}
+			}
+			back, _ := Parse(headers)
+			want := time.Time{}
+			if known {
+				want = any.UTC()
+			}
+			require.Equal(t, want, back.Timestamp, d)
+		}
+		for _, raw := range []Header{{"kafka_dlt-original-timestamp", []byte(putBigEndian(ms, 8))}, {"kafka_original-timestamp", []byte(putBigEndian(ms, 8))}} {
+			back, _ := Parse([]Header{raw})
+			require.Equal(t, Millis(ms), back.Timestamp)
+		}
+	})
+	old, _ := Parse(headers([2]string{"dlq_timestamp", "1969-12-31T23:59:59.999Z"}))
+	require.True(t, old.Timestamp.IsZero(), "as it was once written of a record without a timestamp")
 }
 
 func TestNothingIsLostInAnyDialect(t *testing.T) {

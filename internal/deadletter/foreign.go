@@ -1,7 +1,5 @@
 package deadletter
 
-import "time"
-
 // The recoverer of Spring for Apache Kafka. Its numbers are big-endian binary; what it calls the
 // cause is what failed, since the exception itself is that of its listener.
 var springColumns = []column{
@@ -12,23 +10,43 @@ var springColumns = []column{
 	text("kafka_dlt-original-topic", HeaderTopic, topicOf),
 	bigEndian("kafka_dlt-original-partition", HeaderPartition, 4, partitionOf),
 	bigEndian("kafka_dlt-original-offset", HeaderOffset, 8, offsetOf),
-	{
-		name: "kafka_dlt-original-timestamp", native: HeaderTimestamp, binary: true,
-		write: func(l *Letter) (string, bool) {
-			return putBigEndian(l.Timestamp.UnixMilli(), 8), !l.Timestamp.IsZero()
-		},
-		read: func(l *Letter, value string) {
-			if ms, ok := getBigEndian(value, 8); ok && ms >= 0 && ms <= maxMillis {
-				l.Timestamp = time.UnixMilli(ms).UTC()
-			}
-		},
-	},
+	millis("kafka_dlt-original-timestamp"),
 	constant("kafka_dlt-original-timestamp-type", "CreateTime"), // Kafka's default; inputs do not tell
 	text("kafka_dlt-original-consumer-group", HeaderGroup, groupOf),
 }
 
-// maxMillis is the end of the year 9999, behind which times have no RFC 3339 form.
-const maxMillis = 253402300799999
+// The retry topics of Spring for Apache Kafka, from which a record goes to a dead-letter topic under
+// names of their own; the group keeps that of the recoverer. Before version 2.8 a number of retries
+// had as few bytes as it needs, as the other headers of retry topics have to this day. They are only
+// read.
+var springRetryColumns = []column{
+	exception("kafka_exception-fqcn", false),
+	exception("kafka_exception-cause-fqcn", true),
+	text("kafka_exception-message", HeaderError, errorOf),
+	trace("kafka_exception-stacktrace"),
+	text("kafka_original-topic", HeaderTopic, topicOf),
+	bigEndian("kafka_original-partition", HeaderPartition, 4, partitionOf),
+	bigEndian("kafka_original-offset", HeaderOffset, 8, offsetOf),
+	{
+		name: "retry_topic-original-timestamp", aside: true, binary: true,
+		read: func(l *Letter, value string) {
+			if ms, ok := shortBigEndian(value); ok {
+				l.Timestamp = Millis(ms)
+			}
+		},
+	},
+	millis("kafka_original-timestamp"), // the same, and of records that were never retried too
+	aside(text("kafka_dlt-original-consumer-group", HeaderGroup, groupOf)),
+	{
+		name: "retry_topic-attempts", aside: true, binary: true,
+		read: func(l *Letter, value string) {
+			// It is the number of the attempt that would come next, which the dead-letter topic takes.
+			if n, ok := shortBigEndian(value); ok && n >= 1 && n <= maxSmall {
+				l.Attempts = int(n) - 1
+			}
+		},
+	},
+}
 
 // Kafka Connect, all UTF-8. A connector's name stands for the group, and the one task has number
 // 0; its stages are of a list of its own, so that ours is also written natively.

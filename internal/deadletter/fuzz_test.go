@@ -21,6 +21,8 @@ func FuzzParse(f *testing.F) {
 	f.Add("dlq_partition", []byte("-1"), "dlq_offset", []byte("18446744073709551616"))
 	f.Add("dlq_redrives", []byte("2147483648"), "dlq_first_failed_at", []byte("0000-01-01T00:00:00+01:00"))
 	f.Add("kafka_dlt-original-partition", []byte("\x80\x00\x00\x00"), "kafka_dlt-original-timestamp", []byte("12345678"))
+	f.Add("retry_topic-attempts", []byte("\x02"), "kafka_original-timestamp", []byte("\x7f\xff\xff\xff\xff\xff\xff\xff"))
+	f.Add("retry_topic-original-timestamp", []byte("\x80"), "kafka_exception-message", []byte("\xff"))
 	f.Add("__connect.errors.topic", []byte("\xff"), "__connect.errors.exception.stacktrace", []byte("\n\n"))
 	f.Fuzz(func(t *testing.T, name1 string, value1 []byte, name2 string, value2 []byte) {
 		var l Letter

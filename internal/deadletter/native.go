@@ -19,9 +19,11 @@ var nativeColumns = []column{
 	text(HeaderTopic, "", topicOf),
 	number(HeaderPartition, "", maxSmall, partitionOf),
 	number(HeaderOffset, "", maxLarge, offsetOf),
-	moment(HeaderTimestamp, "", timestampOf),
+	{
+		name:  HeaderTimestamp,
+		write: func(l *Letter) (string, bool) { return formatTime(l.Timestamp), !stamp(l.Timestamp).IsZero() },
+		read:  func(l *Letter, value string) { l.Timestamp = stamp(parseTime(value)) },
+	},
 	text(HeaderGroup, "", groupOf),
 	number(HeaderRedrives, "", maxSmall, func(l *Letter) *int { return &l.Redrives }),
 }
-
-func timestampOf(l *Letter) *time.Time { return &l.Timestamp }

@@ -32,6 +32,9 @@ type Letter struct {
 	// Order is nil if the value cannot be decoded; Undecodable then says why.
 	Order       *order.Order
 	Undecodable error
+	// NoRecord tells that the letter only says where the record is, as brokers write it for share
+	// groups: there is nothing to decode, and nothing to send again.
+	NoRecord bool
 	// Mark says what became of it; it is nil as long as the letter is open.
 	Mark *redrive.Mark
 }
@@ -40,9 +43,10 @@ type Letter struct {
 func (l *Letter) Open() bool { return l.Mark == nil }
 
 // At is when the order failed for good, as far as that is known, else when the letter was written.
+// It is zero where that is not known either.
 func (l *Letter) At() time.Time {
 	if l.LastFailedAt.IsZero() {
-		return l.Record.Timestamp.UTC()
+		return deadletter.Millis(l.Record.Timestamp.UnixMilli())
 	}
 	return l.LastFailedAt
 }
@@ -50,15 +54,29 @@ func (l *Letter) At() time.Time {
 // Parse reads a record without decoding its order.
 func Parse(r *kgo.Record) Letter {
 	l := Letter{Place: redrive.Place{Topic: r.Topic, Partition: r.Partition, Offset: r.Offset}, Record: r}
-	l.Letter = Describe(func(name string) ([]byte, bool) {
+	header := func(name string) ([]byte, bool) {
 		for i := len(r.Headers) - 1; i >= 0; i-- {
 			if r.Headers[i].Key == name {
 				return r.Headers[i].Value, true
 			}
 		}
 		return nil, false
-	}, l.Place)
+	}
+	l.Letter = Describe(header, l.Place)
+	l.NoRecord = r.Key == nil && r.Value == nil && deadletter.OfShareGroup(header)
 	return l
+}
+
+// CodeNoRecord is the code of ErrNoRecord.
+const CodeNoRecord = "record_missing"
+
+// ErrNoRecord says why nothing can be done with a letter that has no record.
+func ErrNoRecord(l deadletter.Letter) error {
+	text := "the letter has no record, a share group leaves it out unless errors.deadletterqueue.copy.record.enable is set"
+	if origin := l.Origin(); origin != "" {
+		text += ": while its topic keeps it, it is at " + origin
+	}
+	return failure.NewPermanent(CodeNoRecord, errors.New(text))
 }
 
 // Describe reads what headers, which are looked up by name, say of the letter at a place. See
@@ -72,6 +90,14 @@ func Describe(header func(name string) ([]byte, bool), place redrive.Place) dead
 // Decode decodes the order. Its error is that of a context that ended while a registry was waited
 // for; a value that is no order is none, nor is a registry that does not answer, see Undecodable.
 func (l *Letter) Decode(ctx context.Context, d *order.ValueDecoder) error {
+	if _, err := committed.Unreadable(l.Record); err != nil {
+		l.Undecodable = err
+		return nil
+	}
+	if l.NoRecord {
+		l.Undecodable = ErrNoRecord(l.Letter)
+		return nil
+	}
 	o, _, err := d.Decode(ctx, l.Record.Value)
 	switch _, told := errors.AsType[*failure.Error](err); {
 	case err == nil:

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/orderflow/orderflow/internal/failure"
+	"github.com/orderflow/orderflow/internal/shown"
 )
 
 // The names of an order's fields, in Avro and in JSON.
@@ -76,11 +77,11 @@ func Validate(o Order, maxPrice float64) error {
 	case strings.TrimSpace(o.Product) == "":
 		return permanent(CodeProductMissing, "field %s: must not be empty or blank", FieldProduct)
 	case math.IsNaN(o.Price) || math.IsInf(o.Price, 0):
-		return permanent(CodePriceNotFinite, "field %s: %v is no finite number", FieldPrice, o.Price)
+		return permanent(CodePriceNotFinite, "field %s: %s is no finite number", FieldPrice, shown.Float(o.Price))
 	case o.Price <= 0:
-		return permanent(CodePriceNotPositive, "field %s: %v is not above 0", FieldPrice, o.Price)
+		return permanent(CodePriceNotPositive, "field %s: %s is not above 0", FieldPrice, shown.Float(o.Price))
 	case o.Price > maxPrice:
-		return permanent(CodePriceAboveMax, "field %s: %v is above the maximum of %v", FieldPrice, o.Price, maxPrice)
+		return permanent(CodePriceAboveMax, "field %s: %s is above the maximum of %s", FieldPrice, shown.Float(o.Price), shown.Float(maxPrice))
 	}
 	return nil
 }
@@ -90,9 +91,9 @@ func Validate(o Order, maxPrice float64) error {
 func Clip(s string) string {
 	const most = 64
 	if len(s) <= most {
-		return strconv.Quote(s)
+		return shown.Quote(s)
 	}
-	return fmt.Sprintf("%q… (%d bytes)", strings.ToValidUTF8(s[:most], ""), len(s))
+	return fmt.Sprintf("%s… (%d bytes)", shown.Quote(strings.ToValidUTF8(s[:most], "")), len(s))
 }
 
 func text(doc map[string]any, field, missing, invalid string) (string, error) {

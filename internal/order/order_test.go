@@ -13,6 +13,7 @@ import (
 
 	"github.com/orderflow/orderflow/internal/failure"
 	"github.com/orderflow/orderflow/internal/order"
+	"github.com/orderflow/orderflow/test/hostile"
 )
 
 // requireFailure holds err to be a permanent failure with this code and text.
@@ -100,6 +101,23 @@ func TestFromStructured(t *testing.T) {
 func TestClipKeepsWholeCharacters(t *testing.T) {
 	require.Equal(t, `"a\xff"`, order.Clip("a\xff"))
 	require.Equal(t, `"`+strings.Repeat("x", 63)+`"… (66 bytes)`, order.Clip(strings.Repeat("x", 63)+"é1"))
+}
+
+func TestClippedTextIsSeen(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) { hostile.Check(t, order.Clip(hostile.Text().Draw(t, "text"))) })
+}
+
+func TestPricesInErrorsAreWrittenAsPeopleDo(t *testing.T) {
+	for price, want := range map[float64]string{
+		1000000.01:  "field price: 1000000.01 is above the maximum of 1000000",
+		12345678.5:  "field price: 12345678.5 is above the maximum of 1000000",
+		1e308:       "field price: 1e308 is above the maximum of 1000000",
+		-0.00001:    "field price: -0.00001 is not above 0",
+		-2000000:    "field price: -2000000 is not above 0",
+		math.Inf(1): "field price: +Inf is no finite number",
+	} {
+		require.EqualError(t, order.Validate(order.Order{ID: "A", Product: "B", Price: price}, 1_000_000), want)
+	}
 }
 
 func TestStickyFailuresFailAtEveryAttempt(t *testing.T) {

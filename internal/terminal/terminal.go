@@ -1,36 +1,51 @@
-// Package terminal makes texts of unknown origin fit to be shown: a header or a value may hold
-// anything, and what it holds must not rewrite what is on the screen.
+// Package terminal lays out what a command prints, by how wide a terminal shows it. What texts of
+// unknown origin become is said in internal/shown.
 package terminal
 
 import (
 	"bytes"
 	"encoding/hex"
+	"encoding/json"
 	"strconv"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/rivo/uniseg"
+
+	"github.com/orderflow/orderflow/internal/shown"
 )
 
-// Empty stands for a text that is empty.
-const Empty = "-"
+const (
+	// Empty stands for a text that is empty.
+	Empty = "-"
+	// null stands for bytes that are null, hexadecimal begins those that are shown in hex.
+	null        = "(null)"
+	hexadecimal = "0x"
+)
 
-// Line returns s as one line of at most that many characters, with each control character and
-// each byte that is no UTF-8 replaced.
+// Line returns s as one line, at most that many columns wide and a sign more where it is cut.
 func Line(s string, most int) string {
-	if s == "" {
+	switch s {
+	case "":
 		return Empty
+	case Empty:
+		return shown.Quote(s)
 	}
-	var b strings.Builder
-	for _, r := range s {
-		if most--; most < 0 {
-			b.WriteString("…")
-			break
+	return cut(shown.Text(s), most)
+}
+
+func cut(s string, most int) string {
+	end, width := 0, 0
+	for rest, state := s, -1; rest != ""; {
+		var sign string
+		var w int
+		sign, rest, w, state = uniseg.FirstGraphemeClusterInString(rest, state)
+		if width += w; width > most {
+			return s[:end] + "…"
 		}
-		if !strconv.IsPrint(r) {
-			r = utf8.RuneError
-		}
-		b.WriteRune(r)
+		end += len(sign)
 	}
-	return b.String()
+	return s
 }
 
 // shortest is up to how many bytes a value that is no text is rather a number, shown in hex.
@@ -40,10 +55,13 @@ const shortest = 16
 // as such, and of long ones only so many bytes and how many there are.
 func Value(v []byte, most int) string {
 	if v == nil {
-		return "(null)"
+		return null
 	}
 	if len(v) <= min(shortest, most) && (!utf8.Valid(v) || bytes.IndexByte(v, 0) >= 0) {
-		return "0x" + hex.EncodeToString(v)
+		return hexadecimal + hex.EncodeToString(v)
+	}
+	if text := string(v); text == null || strings.HasPrefix(text, hexadecimal) && len(v) <= most {
+		return shown.Quote(text)
 	}
 	end := ""
 	if len(v) > most {
@@ -56,8 +74,14 @@ func Value(v []byte, most int) string {
 			v = v[:len(v)-1]
 		}
 	}
-	if !utf8.Valid(v) || strings.ContainsFunc(string(v), func(r rune) bool { return !strconv.IsPrint(r) }) {
-		return strconv.Quote(string(v)) + end
+	return shown.Text(string(v)) + end
+}
+
+// JSON encodes v as one line of JSON that can be printed on a terminal.
+func JSON(v any) ([]byte, error) {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return nil, err
 	}
-	return string(v) + end
+	return append(shown.JSON(b), '\n'), nil
 }

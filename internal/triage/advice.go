@@ -12,7 +12,7 @@ const (
 	SendAgain Advice = "send again"
 	// Wait: something else has to change first, such as a topic or a registry; then send again.
 	Wait Advice = "wait"
-	// None: nobody can read the order. Its producer has to send another one.
+	// None: the letter has no order that anybody can read. Its producer has to send another one.
 	None Advice = "none"
 	// Look: another system wrote no class, so that a person has to look at one.
 	Look Advice = "look"

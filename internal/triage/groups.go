@@ -27,7 +27,7 @@ const (
 type Entry struct {
 	// Class, Code and Text are those of its failure.
 	Class, Code, Text string
-	// At is when it failed.
+	// At is when it failed, zero if that is not known.
 	At time.Time
 	// Name is what its order is called.
 	Name string
@@ -36,6 +36,8 @@ type Entry struct {
 	HasValue bool
 	// Decodable tells whether its order can be read.
 	Decodable bool
+	// NoRecord tells that it only says where its record is.
+	NoRecord bool
 }
 
 // Group is what is known of the dead letters of one cause.
@@ -45,8 +47,10 @@ type Group struct {
 	Count                    int64
 	Decodable                int64 // how many of them can be read
 	Value                    aggregate.Partial
-	First, Last              time.Time
-	Example                  string // the name of the first one
+	First, Last              time.Time // zero if no time is known
+	Example                  string    // the name of the first one
+
+	noRecord int64 // how many of them only say where their record is
 }
 
 // Rate is how many there are a minute, between the first and the last. It is 0 where no time
@@ -60,8 +64,11 @@ func (g *Group) Rate() float64 {
 
 // Advice says what can be done about them.
 func (g *Group) Advice() Advice {
-	if g.ID == Other {
+	switch {
+	case g.ID == Other:
 		return Look
+	case g.noRecord == g.Count:
+		return None
 	}
 	return Advise(g.Class, g.Code, g.Decodable > 0)
 }
@@ -98,7 +105,10 @@ func (gs *Groups) Add(e Entry) (g *Group, isNew bool) {
 	if e.Decodable {
 		g.Decodable++
 	}
-	if e.At.Before(g.First) {
+	if e.NoRecord {
+		g.noRecord++
+	}
+	if !e.At.IsZero() && (g.First.IsZero() || e.At.Before(g.First)) {
 		g.First = e.At
 	}
 	if e.At.After(g.Last) {

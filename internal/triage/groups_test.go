@@ -98,6 +98,27 @@ func TestAdvice(t *testing.T) {
 	}
 }
 
+func TestAnUnknownTimeIsNoTime(t *testing.T) {
+	gs := NewGroups(1)
+	g, _ := gs.Add(Entry{})
+	require.True(t, g.First.IsZero() && g.Last.IsZero())
+	require.Zero(t, g.Rate())
+	early, late := time.UnixMilli(1).UTC(), time.UnixMilli(60_001).UTC()
+	for _, at := range []time.Time{late, {}, early} {
+		gs.Add(Entry{At: at})
+	}
+	require.Equal(t, [2]time.Time{early, late}, [2]time.Time{g.First, g.Last})
+	require.Equal(t, 4.0, g.Rate())
+}
+
+func TestNothingCanBeDoneWithoutARecord(t *testing.T) {
+	gs := NewGroups(1)
+	g, _ := gs.Add(Entry{NoRecord: true})
+	require.Equal(t, None, g.Advice())
+	gs.Add(Entry{Decodable: true})
+	require.Equal(t, Look, g.Advice(), "one of them has one")
+}
+
 func TestWhatIsKeptIsBounded(t *testing.T) {
 	gs := NewGroups(1)
 	long := strings.Repeat("é\xff", 100_000)

@@ -10,6 +10,7 @@ import (
 	"github.com/orderflow/orderflow/internal/breaker"
 	"github.com/orderflow/orderflow/internal/failure"
 	"github.com/orderflow/orderflow/internal/session"
+	"github.com/orderflow/orderflow/internal/shown"
 )
 
 const (
@@ -254,11 +255,11 @@ func (o *outage) opened() {
 	o.sinceGauge.Set(since.Unix())
 	o.openedTotal.Incr(1, why.Code)
 	if why.Tried == 0 {
-		o.log.With("code", why.Code).Warnf("Orders were held because of an outage: probing whether it is over. The last error: %s", why.Text)
+		o.log.With("code", why.Code).Warnf("Orders were held because of an outage: probing whether it is over. The last error: %s", shown.Text(why.Text))
 		return
 	}
 	o.log.With("code", why.Code).Warnf("This looks like an outage: %d of %d first attempts failed in %v, %.0f %% of them with code %s. Orders are held, and none is given up, until probes pass. The last error: %s",
-		why.Failed, why.Tried, o.window, 100*why.Share, why.Code, why.Text)
+		why.Failed, why.Tried, o.window, 100*why.Share, why.Code, shown.Text(why.Text))
 }
 
 // sleep waits in place.

@@ -26,6 +26,7 @@ import (
 	"github.com/orderflow/orderflow/internal/failure"
 	"github.com/orderflow/orderflow/internal/query"
 	"github.com/orderflow/orderflow/internal/session"
+	"github.com/orderflow/orderflow/internal/shown"
 	"github.com/orderflow/orderflow/internal/summary"
 )
 
@@ -137,7 +138,7 @@ func (p *processor) Process(ctx context.Context, msg *service.Message) (service.
 			p.report.failed(verdict)
 			return nil, final(verdict, cause, failedAt, failed.Stage)
 		}
-		p.log.Debugf("Attempt %d failed, trying again in %v: %v", attempt, delay, cause)
+		p.log.Debugf("Attempt %d failed, trying again in %v: %v", attempt, delay, shown.Err(cause))
 		left, err = p.wait(ctx, order, attempt, now.Add(delay))
 		if err != nil || left {
 			return nil, err
@@ -220,7 +221,7 @@ func (p *processor) classified(failed *children.Failure) error {
 	}
 	p.report.checkErrorsTotal.Incr(1)
 	p.warnOnce.Do(func() {
-		p.log.Warnf("Deciding on a retry by %s: %v. The message is retried. This is logged once and counted in orderflow_backoff_retry_check_errors_total.", fieldRetryIf, err)
+		p.log.Warnf("Deciding on a retry by %s: %v. The message is retried. This is logged once and counted in orderflow_backoff_retry_check_errors_total.", fieldRetryIf, shown.Err(err))
 	})
 	return failed.Err
 }

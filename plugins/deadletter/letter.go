@@ -49,7 +49,7 @@ func write(meta metadata, err error, stage, group string, now time.Time) deadlet
 		l.Offset = v
 	}
 	if v, ok := integer(meta, "kafka_timestamp_ms"); ok {
-		l.Timestamp = time.UnixMilli(v)
+		l.Timestamp = deadletter.Millis(v)
 	}
 	l.Identify(meta.header)
 	return l

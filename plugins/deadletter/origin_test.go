@@ -2,11 +2,13 @@ package deadletter
 
 import (
 	"errors"
+	"math"
 	"testing"
 
 	"github.com/redpanda-data/benthos/v4/public/service"
 	"github.com/stretchr/testify/require"
 
+	"github.com/orderflow/orderflow/internal/deadletter"
 	"github.com/orderflow/orderflow/internal/failure"
 	"github.com/orderflow/orderflow/test/carried"
 )
@@ -50,6 +52,22 @@ func TestAnOrderOfASessionGetsItsOwnContentBack(t *testing.T) {
 		b, err := process(t, p, m).AsBytes()
 		require.NoError(t, err)
 		require.Equal(t, content, b, name)
+	}
+}
+
+// A record without a timestamp has -1, and any producer can write any other number.
+func TestATimestampThatIsNoneIsLeftOut(t *testing.T) {
+	for _, ms := range []int64{-1, math.MinInt64, math.MaxInt64, 253402300800000} {
+		for _, d := range deadletter.Dialects {
+			p, _ := build(t, "dialect: "+string(d))
+			m := record(nil)
+			m.MetaSetMut("kafka_timestamp_ms", ms)
+			m.SetError(errors.New("bad"))
+			h := headers(process(t, p, m))
+			require.NotContains(t, h, "dlq_timestamp", "%s: %d", d, ms)
+			require.NotContains(t, h, "kafka_dlt-original-timestamp", "%s: %d", d, ms)
+			require.Equal(t, "orders/3/42", h["dlq_id"])
+		}
 	}
 }
 

@@ -7,11 +7,11 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
-	"text/tabwriter"
 
 	"github.com/redpanda-data/benthos/v4/public/service"
 
 	"github.com/orderflow/orderflow/internal/counter"
+	"github.com/orderflow/orderflow/internal/terminal"
 )
 
 const (
@@ -71,14 +71,14 @@ func (r *report) section(w io.Writer, title string) {
 	if seen == 0 {
 		return
 	}
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, title)
-	fmt.Fprintf(t, "  seen\t%d\n", seen)
-	fmt.Fprintf(t, "  passed\t%d\n", passed)
-	fmt.Fprintf(t, "  dead-lettered\t%d\n", r.letters)
-	fmt.Fprintf(t, "  success rate\t%s %%\n", percent(passed, seen))
-	r.codes(t, "    ")
-	t.Flush()
+	fmt.Fprintln(w, title)
+	t := terminal.Table{Left: terminal.AllLeft, Indent: "  "}
+	t.Row("seen", seen)
+	t.Row("passed", passed)
+	t.Row("dead-lettered", r.letters)
+	t.Row("success rate", percent(passed, seen)+" %")
+	r.codes(&t, "  ")
+	t.Flush(w)
 }
 
 // refusals writes the summary of an instance that only sees what an output refused.
@@ -88,13 +88,13 @@ func (r *report) refusals(w io.Writer, title string) {
 	if r.letters == 0 {
 		return
 	}
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(t, "%s\t%d\n", title, r.letters)
-	r.codes(t, "  ")
-	t.Flush()
+	t := terminal.Table{Left: terminal.AllLeft}
+	t.Row(title, r.letters)
+	r.codes(&t, "  ")
+	t.Flush(w)
 }
 
-func (r *report) codes(w io.Writer, indent string) {
+func (r *report) codes(t *terminal.Table, indent string) {
 	kinds := make([]kind, 0, len(r.byCode))
 	for k := range r.byCode {
 		kinds = append(kinds, k)
@@ -103,7 +103,7 @@ func (r *report) codes(w io.Writer, indent string) {
 		return cmp.Or(cmp.Compare(r.byCode[b], r.byCode[a]), cmp.Compare(a.class, b.class), cmp.Compare(a.code, b.code))
 	})
 	for _, k := range kinds {
-		fmt.Fprintf(w, "%s%s (%s)\t%d\n", indent, k.code, k.class, r.byCode[k])
+		t.Row(indent+terminal.Line(k.code, 80)+" ("+k.class+")", r.byCode[k])
 	}
 }
 

@@ -21,6 +21,7 @@ import (
 	"github.com/redpanda-data/benthos/v4/public/service"
 
 	"github.com/orderflow/orderflow/internal/fields"
+	"github.com/orderflow/orderflow/internal/shown"
 	"github.com/orderflow/orderflow/internal/summary"
 )
 
@@ -202,7 +203,7 @@ func (o *output) WriteBatch(ctx context.Context, batch service.MessageBatch) err
 	for i, msg := range batch {
 		name := messageName{id, msg, i}
 		if failures != nil && failures[i] != nil {
-			o.log.Debugf("Delivery of message %v failed after %v: %v", name, latency, failures[i])
+			o.log.Debugf("Delivery of message %v failed after %v: %v", name, latency, shown.Err(failures[i]))
 			continue
 		}
 		o.mLatency.Timing(latency.Nanoseconds())
@@ -295,7 +296,7 @@ type messageName struct {
 func (n messageName) String() string {
 	if n.id != nil {
 		if name, err := n.id.TryString(n.msg); err == nil {
-			return name
+			return shown.Text(name)
 		}
 	}
 	return fmt.Sprintf("%d of its batch", n.place)

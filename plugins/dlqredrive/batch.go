@@ -6,6 +6,7 @@ import (
 
 	"github.com/redpanda-data/benthos/v4/public/service"
 
+	"github.com/orderflow/orderflow/internal/deadletter"
 	"github.com/orderflow/orderflow/internal/letters"
 	"github.com/orderflow/orderflow/internal/redrive"
 )
@@ -22,7 +23,7 @@ type batch struct {
 func newBatch(letters []*letter, until time.Time) *batch {
 	b := &batch{letters: letters, until: until, places: make(map[redrive.Place]*letter, len(letters))}
 	for _, l := range letters {
-		*l = letter{rec: l.rec, topicID: l.topicID, place: l.place, about: l.about}
+		*l = letter{rec: l.rec, topicID: l.topicID, place: l.place, about: l.about, noRecord: l.noRecord}
 		b.places[l.place] = l
 	}
 	return b
@@ -57,10 +58,13 @@ func (h *hub) look(msg *service.Message) (*letter, bool) {
 		}
 		return l, true
 	}
-	return &letter{place: place, about: letters.Describe(func(name string) ([]byte, bool) {
+	header := func(name string) ([]byte, bool) {
 		v, ok := msg.MetaGet(name)
 		return []byte(v), ok
-	}, place)}, false
+	}
+	value, _ := msg.AsBytes()
+	key, _ := msg.MetaGet("kafka_key")
+	return &letter{place: place, about: letters.Describe(header, place), noRecord: key == "" && len(value) == 0 && deadletter.OfShareGroup(header)}, false
 }
 
 // put notes what became of a letter that is not sent, and drops its message.

@@ -17,6 +17,15 @@ func TestALetterOfAnotherSystemIsChosenAndSentWithoutItsHeaders(t *testing.T) {
 			{Key: "kafka_dlt-original-offset", Value: []byte{0, 0, 0, 0, 0, 0, 1, 0}}, {Key: "kafka_dlt-exception-message", Value: []byte("no price")},
 			{Key: "kafka_dlt-of-a-later-version", Value: []byte("x")},
 		}, "orders/2/256"},
+		"Spring's retry topics": {[]kgo.RecordHeader{
+			{Key: "kafka_original-topic", Value: []byte("orders")}, {Key: "kafka_original-partition", Value: []byte{0, 0, 0, 2}},
+			{Key: "kafka_original-offset", Value: []byte{0, 0, 0, 0, 0, 0, 1, 0}}, {Key: "kafka_exception-message", Value: []byte("no price")},
+			{Key: "retry_topic-attempts", Value: []byte{0, 0, 0, 5}}, {Key: "kafka_dlt-original-consumer-group", Value: []byte("shop")},
+		}, "orders/2/256"},
+		"a share group that copies records": {[]kgo.RecordHeader{
+			{Key: "__dlq.errors.topic", Value: []byte("orders")}, {Key: "__dlq.errors.partition", Value: []byte("2")},
+			{Key: "__dlq.errors.offset", Value: []byte("7")}, {Key: "__dlq.errors.message", Value: []byte("no price")},
+		}, "orders/2/7"},
 		"Kafka Connect": {[]kgo.RecordHeader{
 			{Key: "__connect.errors.topic", Value: []byte("orders")}, {Key: "__connect.errors.partition", Value: []byte("2")},
 			{Key: "__connect.errors.offset", Value: []byte("7")}, {Key: "__connect.errors.exception.message", Value: []byte("no price")},
@@ -36,4 +45,18 @@ func TestALetterOfAnotherSystemIsChosenAndSentWithoutItsHeaders(t *testing.T) {
 			})
 		})
 	}
+}
+
+// The letter of a share group says where the record is. Sent again, it would be a null record.
+func TestALetterWithoutItsRecordIsRefused(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		require.NoError(t, w.cl.ProduceSync(t.Context(), &kgo.Record{Topic: "dlq", Headers: []kgo.RecordHeader{
+			{Key: "__dlq.errors.topic", Value: []byte("orders")}, {Key: "__dlq.errors.partition", Value: []byte("2")}, {Key: "__dlq.errors.offset", Value: []byte("7")},
+		}}).FirstErr())
+		report := w.run("", "", "")
+		require.Equal(t, map[string]int64{"record_missing": 1}, report.Refused, "%+v", report)
+		require.EqualValues(t, 1, report.LeftOpen)
+		require.Zero(t, report.Sent)
+		require.Empty(t, w.records("orders"))
+	})
 }

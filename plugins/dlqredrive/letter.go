@@ -35,6 +35,8 @@ type letter struct {
 	topicID string // of its topic
 	place   redrive.Place
 	about   deadletter.Letter // with an id, whatever the record says
+	// noRecord tells that the letter only says where its record is.
+	noRecord bool
 
 	state  state
 	route  route
@@ -45,7 +47,7 @@ type letter struct {
 
 func newLetter(rec *kgo.Record, topicID string) *letter {
 	parsed := letters.Parse(rec)
-	return &letter{rec: rec, topicID: topicID, place: parsed.Place, about: parsed.Letter}
+	return &letter{rec: rec, topicID: topicID, place: parsed.Place, about: parsed.Letter, noRecord: parsed.NoRecord}
 }
 
 // message is the letter as the pipeline sees it. Whatever dialect its headers are in, the native

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/orderflow/orderflow/internal/deadletter"
+	"github.com/orderflow/orderflow/internal/letters"
 )
 
 // The reasons for which a letter that was chosen is not sent. Where a processor rejects the
@@ -42,11 +43,13 @@ func (p *plan) means(id, place string) bool {
 }
 
 // route decides where a letter goes. One that was sent again too often is parked, wherever it
-// came from.
-func (p *plan) route(letter deadletter.Letter) route {
+// came from. One without its record is left where it is: a null record would be sent.
+func (p *plan) route(letter deadletter.Letter, noRecord bool) route {
 	switch {
 	case letter.Redrives >= p.maxRedrives:
 		return route{topic: p.parking, parked: true}
+	case noRecord:
+		return route{reason: letters.CodeNoRecord, err: letters.ErrNoRecord(letter)}
 	case p.target == "" && letter.Topic == "":
 		return route{reason: reasonNoOrigin, err: fmt.Errorf("the letter does not say which topic it came from: name a target")}
 	case p.target == "" || p.target == letter.Topic:

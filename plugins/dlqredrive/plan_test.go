@@ -8,29 +8,33 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/orderflow/orderflow/internal/deadletter"
+	"github.com/orderflow/orderflow/internal/letters"
 )
 
 func TestWhereALetterGoes(t *testing.T) {
 	for _, c := range []struct {
-		name   string
-		plan   plan
-		letter deadletter.Letter
-		topic  string
-		parked bool
-		reason string
+		name    string
+		plan    plan
+		letter  deadletter.Letter
+		without bool
+		topic   string
+		parked  bool
+		reason  string
 	}{
-		{"to the topic that it came from", plan{maxRedrives: 3}, deadletter.Letter{Topic: "orders"}, "orders", false, ""},
-		{"nowhere, if it does not say which that is", plan{maxRedrives: 3}, deadletter.Letter{}, "", false, reasonNoOrigin},
-		{"to the target, if that is where it came from", plan{maxRedrives: 3, target: "orders"}, deadletter.Letter{Topic: "orders"}, "orders", false, ""},
-		{"to the target, if it does not say where it came from", plan{maxRedrives: 3, target: "orders"}, deadletter.Letter{}, "orders", false, ""},
-		{"to no other target", plan{maxRedrives: 3, target: "other"}, deadletter.Letter{Topic: "orders"}, "", false, reasonOtherTarget},
-		{"to another target, if that is allowed", plan{maxRedrives: 3, target: "other", allowOther: true}, deadletter.Letter{Topic: "orders"}, "other", false, ""},
-		{"once more, if it may", plan{maxRedrives: 3, parking: "parking"}, deadletter.Letter{Topic: "orders", Redrives: 2}, "orders", false, ""},
-		{"to the parking topic after that", plan{maxRedrives: 3, parking: "parking"}, deadletter.Letter{Topic: "orders", Redrives: 3}, "parking", true, ""},
-		{"to the parking topic, even with nowhere else to go", plan{parking: "parking"}, deadletter.Letter{}, "parking", true, ""},
+		{"to the topic that it came from", plan{maxRedrives: 3}, deadletter.Letter{Topic: "orders"}, false, "orders", false, ""},
+		{"nowhere, if it does not say which that is", plan{maxRedrives: 3}, deadletter.Letter{}, false, "", false, reasonNoOrigin},
+		{"to the target, if that is where it came from", plan{maxRedrives: 3, target: "orders"}, deadletter.Letter{Topic: "orders"}, false, "orders", false, ""},
+		{"to the target, if it does not say where it came from", plan{maxRedrives: 3, target: "orders"}, deadletter.Letter{}, false, "orders", false, ""},
+		{"to no other target", plan{maxRedrives: 3, target: "other"}, deadletter.Letter{Topic: "orders"}, false, "", false, reasonOtherTarget},
+		{"to another target, if that is allowed", plan{maxRedrives: 3, target: "other", allowOther: true}, deadletter.Letter{Topic: "orders"}, false, "other", false, ""},
+		{"nowhere without its record", plan{maxRedrives: 3, target: "orders"}, deadletter.Letter{Topic: "orders", Partition: 2, Offset: 9}, true, "", false, letters.CodeNoRecord},
+		{"to the parking topic also without it", plan{parking: "parking"}, deadletter.Letter{}, true, "parking", true, ""},
+		{"once more, if it may", plan{maxRedrives: 3, parking: "parking"}, deadletter.Letter{Topic: "orders", Redrives: 2}, false, "orders", false, ""},
+		{"to the parking topic after that", plan{maxRedrives: 3, parking: "parking"}, deadletter.Letter{Topic: "orders", Redrives: 3}, false, "parking", true, ""},
+		{"to the parking topic, even with nowhere else to go", plan{parking: "parking"}, deadletter.Letter{}, false, "parking", true, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			got := c.plan.route(c.letter)
+			got := c.plan.route(c.letter, c.without)
 			require.Equal(t, c.reason, got.reason)
 			require.Equal(t, c.reason != "", got.err != nil)
 			if c.reason == "" {

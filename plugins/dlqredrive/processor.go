@@ -18,6 +18,7 @@ import (
 	"github.com/orderflow/orderflow/internal/fields"
 	"github.com/orderflow/orderflow/internal/query"
 	"github.com/orderflow/orderflow/internal/rendezvous"
+	"github.com/orderflow/orderflow/internal/shown"
 )
 
 // processor chooses letters and mends their orders. It works on single messages, so that it may
@@ -105,7 +106,7 @@ func (p *processor) Process(ctx context.Context, msg *service.Message) (service.
 		l.route.err = failed
 		return p.refuse(l)
 	}
-	if l.route = p.hub.plan.route(l.about); l.route.reason != "" {
+	if l.route = p.hub.plan.route(l.about, l.noRecord); l.route.reason != "" {
 		return p.refuse(l)
 	}
 	if found, err := p.hub.hasTopic(ctx, l.route.topic); err != nil {
@@ -159,7 +160,7 @@ func (p *processor) view(ctx context.Context, msg *service.Message) (view *servi
 // refuse drops a letter that was chosen and cannot be sent. The counts say how many there are of
 // each reason; which they are, and why, is for those who ask.
 func (p *processor) refuse(l *letter) (service.MessageBatch, error) {
-	p.log.With("dlq_id", l.about.ID, "place", l.place.String(), "reason", l.route.reason).Debugf("Refused, it stays open: %v", l.route.err)
+	p.log.With("dlq_id", shown.Text(l.about.ID), "place", l.place.String(), "reason", shown.Text(l.route.reason)).Debugf("Refused, it stays open: %v", shown.Err(l.route.err))
 	return p.hub.put(l, refused)
 }
 

@@ -11,6 +11,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/orderflow/orderflow/internal/redrive"
+	"github.com/orderflow/orderflow/internal/shown"
 	"github.com/orderflow/orderflow/internal/summary"
 )
 
@@ -25,7 +26,7 @@ func (in *input) ack(ctx context.Context, b *batch, err error) {
 	}
 	switch {
 	case err != nil:
-		in.log.Warnf("A batch was rejected, it is handed out again: %v", err)
+		in.log.Warnf("A batch was rejected, it is handed out again: %v", shown.Err(err))
 		if aborted := c.abort(); aborted != nil {
 			in.lost, in.doubt = aborted, b
 			return
@@ -53,11 +54,11 @@ func (in *input) commit(c *client, b *batch) {
 	case notTaken && len(b.letters) > 1:
 		// A broker fails all that it was sent with the one that it refuses: singled out, only
 		// that one is refused.
-		in.log.Warnf("A batch was refused, its letters are sent one by one: %v", err)
+		in.log.Warnf("A batch was refused, its letters are sent one by one: %v", shown.Err(err))
 		in.resolve(b, false)
 		in.single = len(b.letters)
 	case notTaken:
-		in.log.With("dlq_id", b.letters[0].about.ID, "place", b.letters[0].place.String(), "reason", reasonTopic).Warnf("Refused, it stays open: %v", err)
+		in.log.With("dlq_id", shown.Text(b.letters[0].about.ID), "place", b.letters[0].place.String(), "reason", reasonTopic).Warnf("Refused, it stays open: %v", shown.Err(err))
 		in.hub.refuse(b.letters[0], err)
 		in.resolve(b, true)
 	default:

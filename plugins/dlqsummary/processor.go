@@ -23,6 +23,7 @@ import (
 	"github.com/orderflow/orderflow/internal/fields"
 	"github.com/orderflow/orderflow/internal/query"
 	"github.com/orderflow/orderflow/internal/summary"
+	"github.com/orderflow/orderflow/internal/terminal"
 	"github.com/orderflow/orderflow/internal/triage"
 )
 
@@ -36,6 +37,8 @@ const (
 
 	// maxKept bounds the texts that are kept of a dead letter.
 	maxKept = 512
+	// maxLabel is how wide the code of a group may be as a label.
+	maxLabel = 256
 )
 
 func init() {
@@ -172,9 +175,10 @@ func (p *processor) add(entries []entry, now time.Time) string {
 // count adds an entry, and warns if it is the first of its kind.
 func (p *processor) count(e entry) {
 	group, isNew := p.tally.add(e)
-	p.grouped.Incr(1, group.ID, group.Code)
+	code := terminal.Line(group.Code, maxLabel) // anybody can write a header
+	p.grouped.Incr(1, group.ID, code)
 	if group.First.Equal(e.At) {
-		p.first.Set(group.First.Unix(), group.ID, group.Code)
+		p.first.Set(group.First.Unix(), group.ID, code)
 	}
 	if isNew {
 		p.log.Warn(announce(group))
@@ -198,6 +202,9 @@ func (p *processor) read(m *service.Message, now time.Time) entry {
 	if e.At.IsZero() {
 		e.At = written(m, now)
 	}
+	content, _ := m.AsBytes()
+	key, _ := m.MetaGet("kafka_key")
+	e.NoRecord = key == "" && len(content) == 0 && deadletter.OfShareGroup(header(m))
 
 	id, idErr := ask(m, p.id)
 	about, aboutErr := ask(m, p.about)
@@ -222,7 +229,9 @@ func (p *processor) read(m *service.Message, now time.Time) entry {
 func written(m *service.Message, now time.Time) time.Time {
 	if v, _ := m.MetaGetImmut("kafka_timestamp_ms"); v != nil {
 		if ms, ok := v.(int64); ok { // a header of that name is a string
-			return time.UnixMilli(ms)
+			if at := deadletter.Millis(ms); !at.IsZero() {
+				return at.Local()
+			}
 		}
 	}
 	return now

@@ -3,6 +3,7 @@ package dlqsummary
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"log/slog"
 	"math/big"
@@ -20,6 +21,7 @@ import (
 	"github.com/orderflow/orderflow/internal/deadletter"
 	"github.com/orderflow/orderflow/internal/summary"
 	"github.com/orderflow/orderflow/internal/triage"
+	"github.com/orderflow/orderflow/test/hostile"
 )
 
 const orders = `
@@ -92,6 +94,31 @@ func TestSummary(t *testing.T) {
     orders/0/3  -      -    4 attempts  no Avro
     o-4         apple  0.2  4 attempts  Max retries exceeded: Simulated processing failure
 `, printed(sum))
+}
+
+// Whatever is in headers and orders: the lines of the log are seen, and the summary has a line for
+// each thing that it has to tell.
+func TestHostileLettersAreShownSafely(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		p, sum := build(t, orders)
+		text := hostile.Text()
+		about := hostile.UTF8().Draw(rt, "product")
+		content, err := json.Marshal(map[string]any{"orderId": hostile.UTF8().Draw(rt, "id"), "product": about, "price": 1e308})
+		require.NoError(rt, err)
+		m := letter("permanent", "code", "text", string(content), 1)
+		for _, name := range []string{"dlq_class", "dlq_code", "dlq_error", "dlq_id"} {
+			m.MetaSetMut(name, text.Draw(rt, name))
+		}
+		feed(t, p, m)
+		summary := printed(sum)
+		hostile.Check(rt, summary)
+		require.Equal(rt, 9, strings.Count(summary, "\n"), summary)
+		require.Contains(rt, summary, "  total value  1e308\n")
+		for _, line := range []string{p.tally.line(), announce(p.tally.groups.Sorted()[0])} {
+			hostile.Check(rt, line)
+			require.NotContains(rt, line, "\n")
+		}
+	})
 }
 
 func TestEachNewGroupIsWarnedOfOnce(t *testing.T) {

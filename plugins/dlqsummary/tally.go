@@ -5,10 +5,10 @@ import (
 	"io"
 	"strconv"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/orderflow/orderflow/internal/aggregate"
+	"github.com/orderflow/orderflow/internal/shown"
 	"github.com/orderflow/orderflow/internal/terminal"
 	"github.com/orderflow/orderflow/internal/triage"
 )
@@ -53,7 +53,7 @@ func (t *tally) add(e entry) (*triage.Group, bool) {
 func (t *tally) line() string {
 	b := fmt.Sprintf("Dead letters: %d in %d groups", t.groups.Count(), t.groups.Len())
 	if total := t.groups.Value(); total.Count() > 0 {
-		b += ", total value " + total.Sum().String()
+		b += ", total value " + shown.Number(total.Sum())
 	}
 	if t.undecodable > 0 {
 		b += fmt.Sprintf(", undecodable %d", t.undecodable)
@@ -75,29 +75,30 @@ func (t *tally) write(w io.Writer, title string) {
 	if t.groups.Count() == 0 {
 		return
 	}
-	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(tw, title)
-	fmt.Fprintf(tw, "  count\t%d\n", t.groups.Count())
+	fmt.Fprintln(w, title)
+	head := terminal.Table{Left: terminal.AllLeft, Indent: "  "}
+	head.Row("count", t.groups.Count())
 	if total := t.groups.Value(); total.Count() > 0 {
-		fmt.Fprintf(tw, "  total value\t%s\n", total.Sum())
+		head.Row("total value", shown.Number(total.Sum()))
 	}
 	if t.undecodable > 0 {
-		fmt.Fprintf(tw, "  undecodable\t%d\n", t.undecodable)
+		head.Row("undecodable", t.undecodable)
 	}
-	tw.Flush()
+	head.Flush(w)
 
 	groups := t.groups.Sorted()
 	fmt.Fprintln(w, "  failures")
+	table := terminal.Table{Left: terminal.AllLeft, Indent: "    "}
 	for _, g := range groups {
-		fmt.Fprintf(tw, "    %d\t%s\t%s\t%s\n", g.Count, terminal.Line(g.Code, 40), terminal.Line(g.Class, 20), terminal.Line(g.Pattern, 120))
+		table.Row(g.Count, terminal.Line(g.Code, 40), terminal.Line(g.Class, 20), terminal.Line(g.Pattern, 120))
 	}
-	tw.Flush()
+	table.Flush(w)
 	fmt.Fprintln(w, "  groups")
 	for _, g := range groups {
-		fmt.Fprintf(tw, "    %s\t%s\t%s\tfirst %s\tlast %s\t%s\texample %s\tvalue %s\t%s\n",
-			g.ID, terminal.Line(g.Code, 40), percent(t.groups.Share(g)), clock(g.First), clock(g.Last), rate(g.Rate()), terminal.Line(g.Example, 60), sum(g.Value), g.Advice())
+		table.Row(g.ID, terminal.Line(g.Code, 40), percent(t.groups.Share(g)), "first "+clock(g.First), "last "+clock(g.Last), rate(g.Rate()),
+			"example "+terminal.Line(g.Example, 60), "value "+sum(g.Value), g.Advice())
 	}
-	tw.Flush()
+	table.Flush(w)
 
 	if t.maxOrders == 0 {
 		return
@@ -106,24 +107,29 @@ func (t *tally) write(w io.Writer, title string) {
 	for _, e := range t.orders {
 		value := terminal.Empty
 		if e.HasValue {
-			value = e.Value.String()
+			value = shown.Number(e.Value)
 		}
-		fmt.Fprintf(tw, "    %s\t%s\t%s\t%s\t%s\n", terminal.Line(e.Name, 60), terminal.Line(e.about, 40), value, attempts(e.attempts), terminal.Line(e.Text, 120))
+		table.Row(terminal.Line(e.Name, 60), terminal.Line(e.about, 40), value, attempts(e.attempts), terminal.Line(e.Text, 120))
 	}
-	tw.Flush()
+	table.Flush(w)
 	if more := t.groups.Count() - int64(len(t.orders)); more > 0 {
 		fmt.Fprintf(w, "    and %d more\n", more)
 	}
 }
 
 // keep cuts a text that stays in memory, and lets go of the message that it is a part of.
-func keep(s string) string { return strings.Clone(s[:min(len(s), maxKept)]) }
+func keep(s string) string {
+	if len(s) > maxKept {
+		s = strings.ToValidUTF8(s[:maxKept], "") // not in the middle of a sign
+	}
+	return strings.Clone(s)
+}
 
 func sum(p aggregate.Partial) string {
 	if p.Count() == 0 {
 		return terminal.Empty
 	}
-	return p.Sum().String()
+	return shown.Number(p.Sum())
 }
 
 func percent(share float64) string { return fmt.Sprintf("%.1f %%", 100*share) }

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/orderflow/orderflow/internal/shown"
 )
 
 // adopt restores partitions that are owned but have no state here. That is so when they were
@@ -43,7 +45,7 @@ func (c *client) abort(ctx context.Context) error {
 	aborts := c.aborts
 	c.mu.Unlock()
 	c.ended(false)
-	c.log.With("reason", reason.Error()).Warn("Transaction aborted: going on from what was committed last")
+	c.log.With("reason", shown.Text(reason.Error())).Warn("Transaction aborted: going on from what was committed last")
 
 	endCtx, cancel := c.endContext(ctx)
 	defer cancel()

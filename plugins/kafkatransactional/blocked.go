@@ -10,6 +10,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/orderflow/orderflow/internal/deadletter"
+	"github.com/orderflow/orderflow/internal/shown"
 )
 
 // block is why the orders of a key do not go on: an earlier one of it is a dead letter. The key
@@ -170,7 +171,7 @@ func (c *client) makeRoom() bool {
 	for _, k := range keys {
 		held += k.held
 	}
-	c.log.With("keys", len(keys), "orders", held, "key", keys[0].name, "dlq_id", keys[0].ID).
+	c.log.With("keys", len(keys), "orders", held, "key", shown.Text(keys[0].name), "dlq_id", shown.Text(keys[0].ID)).
 		Errorf("Blocked keys take half of max_waiting (%d): some are given up, their later orders go on before the dead one was mended", c.conf.maxWaiting)
 	return true
 }

@@ -7,6 +7,7 @@ import (
 	"github.com/redpanda-data/benthos/v4/public/service"
 
 	"github.com/orderflow/orderflow/internal/aggregate"
+	"github.com/orderflow/orderflow/internal/shown"
 )
 
 // minGaugeInterval bounds how often gauges are set when each message is logged.
@@ -79,23 +80,27 @@ func (r *reporter) show() {
 		return
 	}
 	all := figures.Overall()
-	r.logger.With(
+	line := r.logger.With(
 		"count", all.Count(),
-		"average", all.Average().String(),
-		"min", all.Min().String(),
-		"max", all.Max().String(),
-		"sum", all.Sum().String(),
+		"average", shown.Number(all.Average()),
+		"min", shown.Number(all.Min()),
+		"max", shown.Number(all.Max()),
+		"sum", shown.Number(all.Sum()),
 		"groups", figures.Len(),
-	).Info("Running aggregate")
+	)
+	if figures.Partial() {
+		line = line.With("groups_partial", true)
+	}
+	line.Info("Running aggregate")
 }
 
 // logMessage shows one message, for an interval of 0.
 func (r *reporter) logMessage(group string, value aggregate.Decimal, count int64, average aggregate.Decimal) {
 	r.logger.With(
-		"group", group,
-		"value", value.String(),
+		"group", shown.Text(group),
+		"value", shown.Number(value),
 		"count", count,
-		"average", average.String(),
+		"average", shown.Number(average),
 	).Info("Running aggregate")
 }
 
@@ -124,7 +129,7 @@ func newGauges(m *service.Metrics) gauges {
 func (g gauges) set(figures aggregate.Groups) {
 	g.overall.set(figures.Overall())
 	for name, p := range figures.All() {
-		g.group.set(p, name)
+		g.group.set(p, shown.Text(name))
 	}
 }
 

@@ -77,7 +77,7 @@ With the input `+"`kafka_transactional`"+` the figures are part of its transacti
 				Example("this.product").
 				Example("@kafka_topic"),
 			service.NewIntField(fieldMaxGroups).
-				Description("The most groups to keep, at least 1. Messages of further groups, and of groups whose name is longer than 256 bytes, are counted in the group `other`, so that overall figures stay exact.").
+				Description("The most groups to keep, at least 1. Messages of further groups, and of groups whose name is longer than 256 bytes, are counted in the group `other`, so that overall figures stay exact. Where instances share the groups, those of single groups may then be too low, which the log and the summary say.").
 				Default(1000),
 			service.NewDurationField(fieldLogInterval).
 				Description("The running figures are written to the log and to the gauges at most this often, and only after a change. With `0s` each message is logged.").

@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -34,6 +35,7 @@ var troubles = []struct {
 	{"retention deletes what is not read", retentionDeletesUnread},
 	{"retention deletes everything", retentionDeletesEverything},
 	{"retention deletes what waits", retentionDeletesWaiting},
+	{"compaction takes orders away", compactionTakesAway},
 }
 
 func TestTopicsInTrouble(t *testing.T) {
@@ -372,5 +374,44 @@ func retentionDeletesWaiting(s *site) {
 	s.awaitProcessed(10)
 	report := s.awaitAudit(child.Patience, func(r audit.Report) bool { return r.OK && r.Waiting == 0 && r.Orders == 10 })
 	require.EqualValues(s.t, 10, report.Processed)
+	s.stop(p)
+}
+
+// Of 60 orders of three keys compaction leaves a few. Between them are transactions, one of them
+// aborted, whose markers have offsets too.
+func compactionTakesAway(s *site) {
+	topic := s.env["ORDERS_TOPIC"]
+	configure := func(name, value string) {
+		_, err := s.admin.AlterTopicConfigs(s.t.Context(), []kadm.AlterConfig{{Op: kadm.SetConfig, Name: name, Value: &value}}, topic)
+		require.NoError(s.t, err)
+	}
+	configure("segment.ms", "100")
+	configure("min.cleanable.dirty.ratio", "0.001")
+	p := s.run()
+	value, err := s.enc.Append(nil, order.Order{ID: "again", Product: "Pen", Price: 1.5})
+	require.NoError(s.t, err)
+	batch := func() (records []*kgo.Record) {
+		for i := range 3 {
+			records = append(records, &kgo.Record{Topic: topic, Partition: int32(i), Key: []byte{'k', byte('0' + i)}, Value: value})
+		}
+		return records
+	}
+	direct := s.cluster.Client(kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.TransactionalID(topic))
+	for i := range 21 {
+		require.NoError(s.t, direct.BeginTransaction())
+		require.NoError(s.t, direct.ProduceSync(s.t.Context(), batch()...).FirstErr())
+		require.NoError(s.t, direct.EndTransaction(s.t.Context(), kgo.TransactionEndTry(i != 7))) // and not another one
+		time.Sleep(110 * time.Millisecond)                                                        // a segment each
+	}
+	s.awaitProcessed(60)
+	s.awaitAudit(20*time.Second, func(r audit.Report) bool { return r.OK && r.Orders == 60 && r.Processed == 60 && r.Compacted == 0 })
+
+	configure("cleanup.policy", "compact") // now that each was read
+	report := s.awaitAudit(90*time.Second, func(r audit.Report) bool { return r.Compacted > 30 })
+	require.True(s.t, report.OK)
+	require.EqualValues(s.t, 60, report.Orders)
+	require.EqualValues(s.t, 60, report.Processed)
+	require.Zero(s.t, report.Duplicates)
+	require.Contains(s.t, string(s.orderflow("audit")), " compacted away) = 60 processed")
 	s.stop(p)
 }

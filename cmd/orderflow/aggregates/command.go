@@ -4,11 +4,9 @@ package aggregates
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -17,6 +15,8 @@ import (
 	"github.com/orderflow/orderflow/cmd/orderflow/cluster"
 	"github.com/orderflow/orderflow/cmd/orderflow/exit"
 	"github.com/orderflow/orderflow/internal/aggregate"
+	"github.com/orderflow/orderflow/internal/shown"
+	"github.com/orderflow/orderflow/internal/terminal"
 	"github.com/orderflow/orderflow/plugins/kafkatransactional"
 )
 
@@ -35,7 +35,9 @@ func Command() *cli.Command {
 		Name:  "aggregates",
 		Usage: "Show the running aggregates of all instances together",
 		Description: `Merges what running_aggregate has counted, from the state topic of kafka_transactional:
-exactly the messages whose outcome is committed and that are no dead letters.
+exactly the messages whose outcome is committed and that are no dead letters. A name that a terminal
+would not show in full is quoted. Where instances had no room for all groups (max_groups), the figures
+of groups may be too low, which is said.
 
   orderflow aggregates
   orderflow aggregates --json
@@ -113,35 +115,47 @@ func Read(ctx context.Context, stateTopic, name string, opts ...kgo.Opt) (aggreg
 		}
 		var p aggregate.Partial
 		if err := p.UnmarshalBinary(value); err != nil {
-			return groups, fmt.Errorf("decoding aggregate of %s/%d, group %q: %w", k.Topic, k.Partition, k.Group, err)
+			return groups, fmt.Errorf("decoding aggregate of %s/%d, group %s: %w", k.Topic, k.Partition, shown.Quote(k.Group), err)
 		}
 		groups.MergePartial(k.Group, p)
 	}
 	return groups, nil
 }
 
+// overall is the name of the row above all groups.
+const overall = "overall"
+
 // Print writes a table, or one JSON document on a line.
 func Print(w io.Writer, groups aggregate.Groups, asJSON bool) error {
 	if asJSON {
-		b, err := json.Marshal(groups)
+		b, err := terminal.JSON(groups)
 		if err != nil {
 			return err
 		}
-		_, err = fmt.Fprintf(w, "%s\n", b)
+		_, err = w.Write(b)
 		return err
 	}
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(t, "\tcount\taverage\tmin\tmax\ttotal\t")
+	t := terminal.Table{Indent: "  "}
+	t.Row("", "count", "average", "min", "max", "total")
 	row := func(name string, p aggregate.Partial) {
 		if p.Count() == 0 {
-			fmt.Fprintf(t, "%s\t0\t-\t-\t-\t0\t\n", name)
+			t.Row(name, 0, terminal.Empty, terminal.Empty, terminal.Empty, 0)
 			return
 		}
-		fmt.Fprintf(t, "%s\t%d\t%s\t%s\t%s\t%s\t\n", name, p.Count(), p.Average(), p.Min(), p.Max(), p.Sum())
+		t.Row(name, p.Count(), shown.Number(p.Average()), shown.Number(p.Min()), shown.Number(p.Max()), shown.Number(p.Sum()))
 	}
-	row("overall", groups.Overall())
+	row(overall, groups.Overall())
 	for key, p := range groups.All() {
-		row(key, p)
+		name := shown.Text(key)
+		if key == overall {
+			name = shown.Quote(key) // a group that is called so is not the row of that name
+		}
+		row(name, p)
 	}
-	return t.Flush()
+	lines := t.Lines()
+	if note := groups.Note(); note != "" {
+		lines = append(lines, note)
+	}
+	_, err := io.WriteString(w, strings.Join(lines, "\n")+"\n")
+	return err
 }

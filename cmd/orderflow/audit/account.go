@@ -21,6 +21,9 @@ type Sums struct {
 	Processed    int64 `json:"processed"`
 	DeadLettered int64 `json:"dead_lettered"`
 	Waiting      int64 `json:"waiting"`
+	// Compacted are those orders that have an outcome and no record any more, since their topic was
+	// compacted.
+	Compacted int64 `json:"compacted"`
 	// Dropped are those that the user's own pipeline ended without a record.
 	Dropped int64 `json:"dropped"`
 	// Reread are those that were read once more, since the group's offset was reset backwards.
@@ -46,6 +49,8 @@ type PartitionSums struct {
 type Report struct {
 	OK bool `json:"ok"`
 	Sums
+	// Notes are what has to be known to judge it.
+	Notes      []string        `json:"notes,omitempty"`
 	Partitions []PartitionSums `json:"partitions"`
 }
 
@@ -55,15 +60,19 @@ type Account struct {
 	From, To int64
 	// Dropped is how many were dropped, and Reread how many were read once more, since Start.
 	Dropped, Reread, Start int64
+	// Compacted tells that the topic is compacted: what was at an offset that holds nothing may
+	// have been an order.
+	Compacted bool
 
-	outcomes []uint8 // by offset: whether there is an order, and its number of outcomes
+	outcomes []uint8 // by offset: what is there, and its number of outcomes
 	sums     Sums
 }
 
 const (
 	isOrder   = 0x80
 	isSkipped = 0x40
-	mostSeen  = 0x3f
+	isOther   = 0x20
+	mostSeen  = 0x1f
 )
 
 // NewAccount returns an account of the orders at the offsets from..to-1.
@@ -79,6 +88,26 @@ func (a *Account) Order(offset int64) {
 	if offset >= a.From && offset < a.To {
 		a.outcomes[offset-a.From] |= isOrder
 	}
+}
+
+// Other notes that there is something at offset that is no order: a transaction's marker, or a record
+// of one that was aborted.
+func (a *Account) Other(offset int64) {
+	if offset >= a.From && offset < a.To && a.outcomes[offset-a.From]&isOrder == 0 {
+		a.outcomes[offset-a.From] |= isOther
+	}
+}
+
+// Holes is how many offsets there are at which no order was noted, nor anything else; with is how
+// many of them have an outcome.
+func (a *Account) Holes() (all, with int64) {
+	for _, n := range a.outcomes {
+		if n&(isOrder|isOther) == 0 {
+			all++
+			with += min(1, int64(n&mostSeen))
+		}
+	}
+	return all, with
 }
 
 // Skip notes that the orders at the offsets from..to-1 were not read.
@@ -113,7 +142,11 @@ func (a *Account) Sums() Sums {
 	var open int64
 	for _, n := range a.outcomes {
 		seen := int64(n & mostSeen)
-		if n&isOrder == 0 {
+		switch {
+		case n&isOrder != 0:
+		case a.Compacted && n&isOther == 0 && seen > 0:
+			s.Compacted++
+		default:
 			s.Duplicates += seen
 			continue
 		}
@@ -128,7 +161,8 @@ func (a *Account) Sums() Sums {
 		}
 	}
 	s.Dropped, s.Reread = a.Dropped, a.Reread
-	if a.From > a.Start { // retention has deleted orders, and some of the dropped and reread with them
+	holes, _ := a.Holes()
+	if a.From > a.Start || a.Compacted && holes > 0 { // orders were deleted, and some of the dropped and reread with them
 		s.Dropped, s.Reread = min(open, a.Dropped), min(s.Duplicates, a.Reread)
 	}
 	s.Missing = open - s.Dropped
@@ -156,6 +190,7 @@ func Summarise(partitions []PartitionSums) Report {
 		r.Processed += p.Processed
 		r.DeadLettered += p.DeadLettered
 		r.Waiting += p.Waiting
+		r.Compacted += p.Compacted
 		r.Dropped += p.Dropped
 		r.Reread += p.Reread
 		r.Skipped += p.Skipped
@@ -169,13 +204,16 @@ func Summarise(partitions []PartitionSums) Report {
 }
 
 func (s Sums) String() string {
-	var reread, skipped string // which are rare
+	var compacted, reread, skipped string // which are rare
+	if s.Compacted > 0 {
+		compacted = fmt.Sprintf(" (%d compacted away)", s.Compacted)
+	}
 	if s.Reread > 0 {
 		reread = fmt.Sprintf(" + %d read again", s.Reread)
 	}
 	if s.Skipped > 0 {
 		skipped = fmt.Sprintf(" + %d skipped", s.Skipped)
 	}
-	return fmt.Sprintf("%d orders%s = %d processed + %d dead-lettered + %d waiting + %d dropped%s; %d missing, %d duplicates",
-		s.Orders, reread, s.Processed, s.DeadLettered, s.Waiting, s.Dropped, skipped, s.Missing, s.Duplicates)
+	return fmt.Sprintf("%d orders%s%s = %d processed + %d dead-lettered + %d waiting + %d dropped%s; %d missing, %d duplicates",
+		s.Orders, compacted, reread, s.Processed, s.DeadLettered, s.Waiting, s.Dropped, skipped, s.Missing, s.Duplicates)
 }

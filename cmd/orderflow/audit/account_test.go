@@ -99,6 +99,47 @@ func TestAccounts(t *testing.T) {
 			a.Outcome(12, Processed)
 			a.Skip(0, 12)
 		}, Sums{Orders: 3, Processed: 3}},
+		{"an outcome of no record, where the topic is compacted", func(a *Account) {
+			a.Outcome(10, Processed)
+			a.Outcome(11, DeadLettered)
+			a.Outcome(12, Processed)
+			a.Outcome(13, Processed)
+			a.Compacted = true
+		}, Sums{Orders: 4, Processed: 3, DeadLettered: 1, Compacted: 1}},
+		{"two outcomes of one that was compacted away", func(a *Account) {
+			a.Outcome(10, Processed)
+			a.Outcome(11, Processed)
+			a.Outcome(12, Processed)
+			a.Outcome(13, Processed)
+			a.Outcome(13, DeadLettered)
+			a.Compacted = true
+		}, Sums{Orders: 4, Processed: 4, DeadLettered: 1, Compacted: 1, Duplicates: 1}},
+		{"nothing was there that has no outcome", func(a *Account) {
+			a.Outcome(10, Processed)
+			a.Outcome(11, Processed)
+			a.Compacted = true
+		}, Sums{Orders: 3, Processed: 2, Missing: 1}},
+		{"an outcome of a marker is one of no order, compacted or not", func(a *Account) {
+			a.Outcome(10, Processed)
+			a.Outcome(11, Processed)
+			a.Outcome(12, Processed)
+			a.Outcome(13, Processed)
+			a.Other(13)
+			a.Compacted = true
+		}, Sums{Orders: 3, Processed: 4, Duplicates: 1}},
+		{"one was dropped, and then compacted away", func(a *Account) {
+			a.Outcome(10, Processed)
+			a.Outcome(11, Processed)
+			a.Outcome(12, Processed)
+			a.Dropped, a.Compacted = 1, true
+		}, Sums{Orders: 3, Processed: 3}},
+		{"one was dropped that cannot have been compacted away", func(a *Account) {
+			a.Outcome(10, Processed)
+			a.Outcome(11, Processed)
+			a.Outcome(12, Processed)
+			a.Other(13)
+			a.Dropped, a.Compacted = 1, true
+		}, Sums{Orders: 3, Processed: 3, Dropped: 1, Missing: -1}},
 		{"more were dropped than are missing", func(a *Account) {
 			a.Outcome(10, Processed)
 			a.Outcome(11, Processed)
@@ -120,6 +161,8 @@ func TestAccounts(t *testing.T) {
 }
 
 func TestSumsShowResetsOnlyWhereThereWereAny(t *testing.T) {
+	gone := Sums{Orders: 3, Processed: 3, Compacted: 2}
+	require.Equal(t, "3 orders (2 compacted away) = 3 processed + 0 dead-lettered + 0 waiting + 0 dropped; 0 missing, 0 duplicates", gone.String())
 	s := Sums{Orders: 3, Processed: 2, DeadLettered: 1}
 	require.Equal(t, "3 orders = 2 processed + 1 dead-lettered + 0 waiting + 0 dropped; 0 missing, 0 duplicates", s.String())
 	s.Processed, s.Reread, s.Skipped = 3, 2, 1

@@ -4,7 +4,6 @@ package audit
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -13,6 +12,7 @@ import (
 
 	"github.com/orderflow/orderflow/cmd/orderflow/cluster"
 	"github.com/orderflow/orderflow/cmd/orderflow/exit"
+	"github.com/orderflow/orderflow/internal/terminal"
 )
 
 // Command returns the command `audit`.
@@ -25,7 +25,7 @@ func Command() *cli.Command {
 		Usage: "Prove that each order has exactly one outcome",
 		Description: `Reads committed records only and matches each order that the consumer group has read with
 what became of it: read = processed + dead-lettered + waiting + dropped. Orders whose records
-retention has deleted are left out. After a reset of the group's offsets, orders that were read
+retention has deleted are left out, and those that were compacted away are known by their outcomes. After a reset of the group's offsets, orders that were read
 again may have one more outcome each, and skipped ones have none.
 
   orderflow audit
@@ -62,16 +62,21 @@ func run(c *cli.Context) error {
 		return fmt.Errorf("auditing %s: %w", kafka, err)
 	}
 	if c.Bool("json") {
-		b, err := json.Marshal(report)
+		b, err := terminal.JSON(report)
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(c.App.Writer, "%s\n", b)
+		if _, err := c.App.Writer.Write(b); err != nil {
+			return err
+		}
 	} else {
 		for _, p := range report.Partitions {
 			fmt.Fprintf(c.App.Writer, "%s/%d: %v\n", p.Topic, p.Partition, p.Sums)
 		}
 		fmt.Fprintf(c.App.Writer, "all: %v\n", report.Sums)
+		for _, note := range report.Notes {
+			fmt.Fprintln(c.App.Writer, note)
+		}
 	}
 	if !report.OK {
 		return errDoesNotAddUp

@@ -7,16 +7,19 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 // world is a broker with the topics of a run, each with one partition.
 type world struct {
-	t    *testing.T
-	opts []kgo.Opt
-	cl   *kgo.Client
-	adm  *kadm.Client
+	t       *testing.T
+	cluster *kfake.Cluster
+	opts    []kgo.Opt
+	cl      *kgo.Client
+	adm     *kadm.Client
 }
 
 var classic = Topics{Orders: "orders", Processed: "orders-processed", DLQ: "orders-dlq", State: "orders-state", Group: "g"}
@@ -25,7 +28,7 @@ func start(t *testing.T) *world {
 	cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, classic.Orders, classic.Processed, classic.DLQ, classic.State))
 	require.NoError(t, err)
 	t.Cleanup(cluster.Close)
-	w := &world{t: t, opts: []kgo.Opt{kgo.SeedBrokers(cluster.ListenAddrs()...)}}
+	w := &world{t: t, cluster: cluster, opts: []kgo.Opt{kgo.SeedBrokers(cluster.ListenAddrs()...)}}
 	w.cl, err = kgo.NewClient(append(w.opts, kgo.TransactionalID("writer"))...)
 	require.NoError(t, err)
 	t.Cleanup(w.cl.Close)
@@ -130,6 +133,66 @@ func TestOrdersThatRetentionDeletedAreNotMissing(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, deleted.Error())
 	require.Equal(t, Sums{Orders: 2, Processed: 2}, w.audit())
+}
+
+// The same orders are audited before their topic is compacted, and after.
+func TestOrdersThatWereCompactedAwayAreNoDuplicates(t *testing.T) {
+	w := start(t)
+	_, err := w.adm.AlterTopicConfigs(t.Context(), []kadm.AlterConfig{{Name: "cleanup.policy", Value: kadm.StringPtr("compact")}}, classic.Orders)
+	require.NoError(t, err)
+	keyed := func(key string) *kgo.Record {
+		return &kgo.Record{Topic: classic.Orders, Key: []byte(key), Value: []byte("x")}
+	}
+	w.write(kgo.TryCommit, keyed("z"), keyed("a"), keyed("b")) // 0, 1, 2 and a marker
+	w.write(kgo.TryCommit, keyed("a"))                         // 4 and a marker
+	w.write(kgo.TryAbort, keyed("c"))                          // 6 and a marker
+	w.write(kgo.TryCommit, keyed("b"), keyed("d"))             // 8, 9 and a marker
+	w.write(kgo.TryCommit, keyed("e"))                         // behind what was read
+	w.commit(11)
+	w.write(kgo.TryCommit, processed("orders/0/0"), processed("orders/0/1"), deadLetter("orders", 2), processed("orders/0/4"), processed("orders/0/8"), processed("orders/0/9"))
+	whole := Sums{Orders: 6, Processed: 5, DeadLettered: 1}
+	require.Equal(t, whole, w.audit())
+
+	w.cluster.Compact()
+	compacted := whole
+	compacted.Compacted = 2
+	require.Equal(t, compacted, w.audit(), "the first ones of a and b")
+
+	w.write(kgo.TryCommit, processed("orders/0/2"))
+	twice := compacted
+	twice.Processed, twice.Duplicates = 6, 1
+	require.Equal(t, twice, w.audit(), "also what was compacted away has one outcome")
+
+	w.write(kgo.TryCommit, processed("orders/0/10"))
+	twice.Processed, twice.Duplicates = 7, 2
+	require.Equal(t, twice, w.audit(), "a marker has none")
+	w.commit(1000)
+	require.Equal(t, twice.Duplicates, w.audit().Duplicates, "an offset past the end is not waited for")
+}
+
+// Without the right to read the topic's configuration the outcome of no record is not taken for that
+// of an order, and the reader is told.
+func TestAnAuditSaysWhereItCouldNotAskWhetherATopicIsCompacted(t *testing.T) {
+	w := start(t)
+	w.run()
+	w.write(kgo.TryCommit, processed("orders/0/0"), processed("orders/0/1"), processed("orders/0/2"), processed("orders/0/3"), processed("orders/0/4"))
+	w.commit(7)
+	w.write(kgo.TryCommit, processed("orders/0/5"), processed("orders/0/6"))
+	w.cluster.ControlKey(int16(kmsg.DescribeConfigs), func(req kmsg.Request) (kmsg.Response, error, bool) {
+		w.cluster.KeepControl()
+		resp := req.ResponseKind().(*kmsg.DescribeConfigsResponse)
+		for _, asked := range req.(*kmsg.DescribeConfigsRequest).Resources {
+			r := kmsg.NewDescribeConfigsResponseResource()
+			r.ResourceType, r.ResourceName, r.ErrorCode = asked.ResourceType, asked.ResourceName, kerr.TopicAuthorizationFailed.Code
+			resp.Resources = append(resp.Resources, r)
+		}
+		return resp, nil, true
+	})
+	report, err := Run(t.Context(), classic, w.opts...)
+	require.NoError(t, err)
+	require.EqualValues(t, 1, report.Duplicates)
+	require.False(t, report.OK)
+	require.Equal(t, []string{"The configuration of topic orders may not be read. So 1 outcomes of offsets without a record count as duplicates; if the topic is compacted, they are of orders that were compacted away."}, report.Notes)
 }
 
 func TestAnAuditThatCannotBeMadeSaysWhy(t *testing.T) {

@@ -3,12 +3,15 @@ package demo
 import (
 	"bytes"
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 	"pgregory.net/rapid"
+
+	"github.com/orderflow/orderflow/test/hostile"
 )
 
 func orderAt(offset int64) *kgo.Record {
@@ -157,6 +160,21 @@ func TestPrintBalance(t *testing.T) {
 			require.Equal(t, "\n== Check, from the broker alone\n"+test.want, out.String())
 		})
 	}
+}
+
+func TestNothingMovesTheCursor(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		text := hostile.Text()
+		r := &kgo.Record{Topic: "orders-dlq", Key: []byte(text.Draw(t, "key")), Headers: []kgo.RecordHeader{{Key: text.Draw(t, "name"), Value: []byte(text.Draw(t, "value"))}}}
+		var out bytes.Buffer
+		printDeadLetter(&out, r)
+		hostile.Check(t, out.String())
+		require.Equal(t, 5, strings.Count(out.String(), "\n"), out.String())
+		out.Reset()
+		printBalance(&out, Balance{Strange: []string{text.Draw(t, "origin")}})
+		hostile.Check(t, out.String())
+		require.Equal(t, 4, strings.Count(out.String(), "\n"), out.String())
+	})
 }
 
 func TestPrintDeadLetter(t *testing.T) {

@@ -3,8 +3,12 @@ package demo
 import (
 	"fmt"
 	"io"
+	"math"
+	"strconv"
 	"strings"
 	"time"
+
+	"github.com/orderflow/orderflow/internal/shown"
 )
 
 // progress is what the demo knows at a moment.
@@ -34,11 +38,19 @@ func (p progress) line() string {
 		fmt.Sprintf("in %d/%d", b.In, p.expected),
 		fmt.Sprintf("processed %d", b.Processed),
 		fmt.Sprintf("dead %d", b.DeadLettered),
-		fmt.Sprintf("average %.2f", p.gauges.average),
+		"average " + average(p.gauges.average),
 		"retries " + strings.Join(p.gauges.retriesByWait(), " "),
 		fmt.Sprintf("waiting %d", p.gauges.waiting),
 	}
 	return strings.Join(parts, "  ")
+}
+
+// average has two decimals, and an exponent where people write one.
+func average(f float64) string {
+	if math.Abs(f) < 1e15 {
+		return strconv.FormatFloat(f, 'f', 2, 64)
+	}
+	return shown.Float(f)
 }
 
 func (g gauges) retriesByWait() []string {

@@ -4,13 +4,12 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"strconv"
 	"strings"
-	"unicode/utf8"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/orderflow/orderflow/internal/deadletter"
+	"github.com/orderflow/orderflow/internal/shown"
 )
 
 // printSummaries shows what the pipelines said at their end.
@@ -23,7 +22,7 @@ func (s *session) printSummaries(out io.Writer) {
 		if text == "" {
 			text = "(nothing to report)"
 		}
-		fmt.Fprintf(out, "\n== %s\n%s\n", part.title, text)
+		fmt.Fprintf(out, "\n== %s\n%s\n", part.title, shown.Lines(text))
 	}
 }
 
@@ -33,7 +32,7 @@ func printDeadLetter(out io.Writer, r *kgo.Record) {
 		return
 	}
 	fmt.Fprintf(out, "\n== A dead letter, as it is on %s\n", r.Topic)
-	fmt.Fprintf(out, "%-20s %s\n", "key", printable(r.Key))
+	fmt.Fprintf(out, "%-20s %s\n", "key", content(r.Key))
 	fmt.Fprintf(out, "%-20s %d bytes, as the order came\n", "value", len(r.Value))
 	// Ours first and in their order, which the broker need not have kept.
 	rank := func(h kgo.RecordHeader) int {
@@ -49,19 +48,16 @@ func printDeadLetter(out io.Writer, r *kgo.Record) {
 	headers := slices.Clone(r.Headers)
 	slices.SortStableFunc(headers, func(a, b kgo.RecordHeader) int { return rank(a) - rank(b) })
 	for _, h := range headers {
-		fmt.Fprintf(out, "%-20s %s\n", h.Key, printable(h.Value))
+		fmt.Fprintf(out, "%-20s %s\n", shown.Text(h.Key), content(h.Value))
 	}
 }
 
-// printable shows text as it is, and anything else quoted.
-func printable(b []byte) string {
+// content is a key or header as people see it.
+func content(b []byte) string {
 	if b == nil {
 		return "(null)"
 	}
-	if !utf8.Valid(b) || strings.ContainsFunc(string(b), func(r rune) bool { return !strconv.IsPrint(r) }) {
-		return strconv.Quote(string(b))
-	}
-	return string(b)
+	return shown.Text(string(b))
 }
 
 // mostShown is how many orders of a kind are named when something does not add up.
@@ -79,11 +75,14 @@ func printBalance(out io.Writer, b Balance) {
 		origins []string
 	}{{"orders without an outcome", b.Missing}, {"orders with more than one outcome", b.Repeated}, {"outcomes of no order", b.Strange}} {
 		if n := len(list.origins); n > 0 {
-			shown := strings.Join(list.origins[:min(n, mostShown)], ", ")
-			if n > mostShown {
-				shown += ", …"
+			var some []string
+			for _, origin := range list.origins[:min(n, mostShown)] {
+				some = append(some, shown.Text(origin))
 			}
-			fmt.Fprintf(out, "%s: %d (%s)\n", list.title, n, shown)
+			if n > mostShown {
+				some = append(some, "…")
+			}
+			fmt.Fprintf(out, "%s: %d (%s)\n", list.title, n, strings.Join(some, ", "))
 		}
 	}
 }

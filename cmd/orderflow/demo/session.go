@@ -16,6 +16,7 @@ import (
 	"github.com/orderflow/orderflow/config"
 	"github.com/orderflow/orderflow/internal/devbroker"
 	"github.com/orderflow/orderflow/internal/order"
+	"github.com/orderflow/orderflow/internal/shown"
 )
 
 // The pipelines, by the names of their files.
@@ -220,7 +221,7 @@ func (s *session) printLogs(out io.Writer) {
 		if c == nil {
 			continue
 		}
-		fmt.Fprintf(out, "\n== The last lines of %s\n%s\n", c.logs, c.tail(15))
+		fmt.Fprintf(out, "\n== The last lines of %s\n%s\n", c.logs, shown.Lines(c.tail(15)))
 	}
 	fmt.Fprintf(out, "\nThe logs are in %s.\n", s.dir)
 }

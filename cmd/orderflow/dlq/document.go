@@ -1,7 +1,6 @@
 package dlq
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"unicode/utf8"
@@ -9,6 +8,7 @@ import (
 	"github.com/orderflow/orderflow/internal/letters"
 	"github.com/orderflow/orderflow/internal/order"
 	"github.com/orderflow/orderflow/internal/redrive"
+	"github.com/orderflow/orderflow/internal/terminal"
 )
 
 // showJSON is a dead letter as one JSON document. Bytes are base64, null where they are null.
@@ -100,11 +100,11 @@ func (s *sighting) writeJSON(w io.Writer) error {
 	for _, other := range s.all {
 		doc.Letters = append(doc.Letters, relatedJSON{other.Place.String(), clock(other.At()), other.Code, stateWord(other)})
 	}
-	b, err := json.Marshal(doc)
+	b, err := terminal.JSON(doc)
 	if err != nil {
 		return fmt.Errorf("encoding the letter: %w", err)
 	}
-	_, err = fmt.Fprintf(w, "%s\n", b)
+	_, err = w.Write(b)
 	return err
 }
 

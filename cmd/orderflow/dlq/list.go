@@ -12,6 +12,7 @@ import (
 	"github.com/orderflow/orderflow/internal/failure"
 	"github.com/orderflow/orderflow/internal/letters"
 	"github.com/orderflow/orderflow/internal/order"
+	"github.com/orderflow/orderflow/internal/shown"
 	"github.com/orderflow/orderflow/internal/triage"
 )
 
@@ -42,7 +43,7 @@ What can be done about a group:
   send again   the cause may have passed
   mend         the order is at fault and can be read: a mapping can mend it
   wait         a topic, the registry or its address has to change first
-  none         nobody can read it: its producer has to send another one
+  none         it has no order that can be read: its producer has to send another one
   look         the system that wrote it gave no class: look at one with "dlq show"
 
 Exit status: 0 if they could be read, 1 if not, 2 for a wrong call.`,
@@ -72,10 +73,10 @@ func runList(c *cli.Context) error {
 		return fmt.Errorf("listing dead letters on %s: %w", kafka, err)
 	}
 	if l.failed > 0 {
-		fmt.Fprintf(c.App.ErrWriter, "--%s failed on %d dead letters, which are left out; the first: %v\n", flagWhere, l.failed, l.failure)
+		fmt.Fprintf(c.App.ErrWriter, "--%s failed on %d dead letters, which are left out; the first: %v\n", flagWhere, l.failed, shown.Err(l.failure))
 	}
 	if l.unanswered > 0 {
-		fmt.Fprintf(c.App.ErrWriter, "%d dead letters are listed without their orders, which cannot be decoded now; the first: %v\n", l.unanswered, l.silence)
+		fmt.Fprintf(c.App.ErrWriter, "%d dead letters are listed without their orders, which cannot be decoded now; the first: %v\n", l.unanswered, shown.Err(l.silence))
 	}
 	if c.Bool(flagJSON) {
 		return l.writeJSON(c.App.Writer)
@@ -140,7 +141,7 @@ func (l *list) add(letter *letters.Letter) error {
 
 // entry is a letter as a group sees it.
 func entry(l *letters.Letter) triage.Entry {
-	e := triage.Entry{Class: l.Class, Code: l.Code, Text: l.Error, At: l.At(), Name: l.ID, Decodable: l.Order != nil}
+	e := triage.Entry{Class: l.Class, Code: l.Code, Text: l.Error, At: l.At(), Name: l.ID, Decodable: l.Order != nil, NoRecord: l.NoRecord}
 	if l.Order != nil {
 		e.Value, e.HasValue = worth(*l.Order)
 	}

@@ -2,24 +2,30 @@ package dlq
 
 import (
 	"bytes"
-	"encoding/json"
 	"fmt"
 	"io"
 	"math"
-	"strings"
-	"text/tabwriter"
 	"time"
 
+	"github.com/orderflow/orderflow/internal/shown"
 	"github.com/orderflow/orderflow/internal/terminal"
 	"github.com/orderflow/orderflow/internal/triage"
 )
 
 const timeFormat = "2006-01-02T15:04:05.000Z"
 
-func clock(t time.Time) string { return t.UTC().Format(timeFormat) }
+// clock is a time in a JSON document, empty where it is not known.
+func clock(t time.Time) string { return moment(t, timeFormat, "") }
 
 // second is a time in a table, where a line has little room.
-func second(t time.Time) string { return t.UTC().Format(time.RFC3339) }
+func second(t time.Time) string { return moment(t, time.RFC3339, terminal.Empty) }
+
+func moment(t time.Time, format, unknown string) string {
+	if t.IsZero() {
+		return unknown
+	}
+	return t.UTC().Format(format)
+}
 
 // groupJSON is a group in the JSON document.
 type groupJSON struct {
@@ -71,11 +77,11 @@ func (l *list) writeJSON(w io.Writer) error {
 		}
 		doc.Letters = append(doc.Letters, one)
 	}
-	b, err := json.Marshal(doc)
+	b, err := terminal.JSON(doc)
 	if err != nil {
 		return fmt.Errorf("encoding the list: %w", err)
 	}
-	_, err = fmt.Fprintf(w, "%s\n", b)
+	_, err = w.Write(b)
 	return err
 }
 
@@ -89,7 +95,7 @@ func (l *list) write(w io.Writer, topic string) error {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "%d open dead letters on %s in %d groups", l.groups.Count(), topic, l.groups.Len())
 	if total := l.groups.Value(); total.Count() > 0 {
-		fmt.Fprintf(&b, ", total value %s", total.Sum())
+		fmt.Fprintf(&b, ", total value %s", shown.Number(total.Sum()))
 	}
 	b.WriteString("\n")
 	switch {
@@ -107,40 +113,33 @@ func (l *list) write(w io.Writer, topic string) error {
 
 func (l *list) writeGroups(w io.Writer) {
 	groups := l.groups.Sorted()
-	var table bytes.Buffer
-	t := tabwriter.NewWriter(&table, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "group\tcount\tshare\trate\tfirst seen\tlast seen\tvalue\texample\tcan be done\tcode")
+	t := terminal.Table{Left: terminal.AllLeft}
+	t.Row("group", "count", "share", "rate", "first seen", "last seen", "value", "example", "can be done", "code")
 	for _, g := range groups {
-		fmt.Fprintf(t, "%s\t%d\t%.1f %%\t%s\t%s\t%s\t%s\t%s\t%s\t%s (%s)\n",
-			g.ID, g.Count, 100*l.groups.Share(g), rate(g), second(g.First), second(g.Last), value(g), terminal.Line(g.Example, 60), g.Advice(),
-			terminal.Line(g.Code, 80), terminal.Line(g.Class, 20))
+		t.Row(g.ID, g.Count, fmt.Sprintf("%.1f %%", 100*l.groups.Share(g)), rate(g), second(g.First), second(g.Last), value(g), terminal.Line(g.Example, 60), g.Advice(),
+			terminal.Line(g.Code, 80)+" ("+terminal.Line(g.Class, 20)+")")
 	}
-	t.Flush()
-	// A pattern has a line of its own, below its group.
-	head, rows, _ := strings.Cut(table.String(), "\n")
-	fmt.Fprintln(w, head)
-	for i, row := range strings.SplitAfter(rows, "\n") {
-		if i < len(groups) {
-			fmt.Fprintf(w, "%s    %s\n", row, terminal.Line(groups[i].Pattern, 200))
-		}
+	lines := t.Lines()
+	fmt.Fprintln(w, lines[0])
+	for i, line := range lines[1:] {
+		fmt.Fprintf(w, "%s\n    %s\n", line, terminal.Line(groups[i].Pattern, 200))
 	}
 }
 
 func (l *list) writeSingles(w io.Writer) {
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "id\tplace\tfailed at\tgroup\torder\tvalue\tcode\terror")
+	t := terminal.Table{Left: terminal.AllLeft}
+	t.Row("id", "place", "failed at", "group", "order", "value", "code", "error")
 	for _, s := range l.singles {
 		id, price := terminal.Empty, terminal.Empty
 		if s.Order != nil {
 			id = terminal.Line(s.Order.ID, 40)
 			if d, ok := worth(*s.Order); ok {
-				price = d.String()
+				price = shown.Number(d)
 			}
 		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", terminal.Line(s.Letter.ID, 60), s.Place, second(s.at), s.Group.ID, id, price,
-			terminal.Line(s.Group.Code, 60), terminal.Line(s.Error, 120))
+		t.Row(terminal.Line(s.Letter.ID, 60), s.Place, second(s.at), s.Group.ID, id, price, terminal.Line(s.Group.Code, 60), terminal.Line(s.Error, 120))
 	}
-	t.Flush()
+	t.Flush(w)
 }
 
 func rate(g *triage.Group) string {
@@ -154,5 +153,5 @@ func value(g *triage.Group) string {
 	if g.Value.Count() == 0 {
 		return terminal.Empty
 	}
-	return g.Value.Sum().String()
+	return shown.Number(g.Value.Sum())
 }

@@ -5,20 +5,22 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"text/tabwriter"
 	"time"
 
-	"github.com/orderflow/orderflow/internal/aggregate"
+	"github.com/orderflow/orderflow/internal/deadletter"
 	"github.com/orderflow/orderflow/internal/fingerprint"
 	"github.com/orderflow/orderflow/internal/letters"
+	"github.com/orderflow/orderflow/internal/shown"
 	"github.com/orderflow/orderflow/internal/terminal"
 	"github.com/orderflow/orderflow/internal/triage"
 )
 
 const (
-	// mostBytes is how much of a value is shown, mostText of a text, mostHeader of a header.
+	// mostBytes is how much of a value is shown, mostText how wide a text is, mostHeader how much of
+	// a header is shown. A text that the letter says of itself is shown in full, also if each byte
+	// of it is an escape.
 	mostBytes  = 512
-	mostText   = 4096
+	mostText   = 4 * deadletter.MaxText
 	mostHeader = 400
 )
 
@@ -32,36 +34,40 @@ func (s *sighting) group() *triage.Group {
 func (s *sighting) write(w io.Writer) error {
 	var b strings.Builder
 	l, g := s.letter, s.group()
-	t := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(t, "letter\t%s\n", l.Place)
-	fmt.Fprintf(t, "state\t%s\n", state(l))
-	fmt.Fprintf(t, "id\t%s\n", terminal.Line(l.ID, mostText))
+	t := terminal.Table{Left: terminal.AllLeft}
+	t.Row("letter", l.Place)
+	t.Row("state", state(l))
+	t.Row("id", terminal.Line(l.ID, mostText))
 	failed := terminal.Line(g.Code, mostText) + " (" + terminal.Line(g.Class, mostText) + ")"
 	if l.Stage != "" {
 		failed += " at " + terminal.Line(l.Stage, mostText)
 	}
-	fmt.Fprintf(t, "failure\t%s\n", failed)
-	fmt.Fprintf(t, "error\t%s\n", terminal.Line(l.Error, mostText))
-	fmt.Fprintf(t, "group\t%s: %s\n", g.ID, terminal.Line(g.Pattern, fingerprint.MaxPattern))
-	fmt.Fprintf(t, "can be done\t%s\n", g.Advice())
-	fmt.Fprintf(t, "record\t%s\n", record(l))
-	fmt.Fprintf(t, "sent again\t%d times before\n", l.Redrives)
-	fmt.Fprintf(t, "rules now\t%s\n", s.rule)
-	t.Flush()
+	t.Row("failure", failed)
+	t.Row("error", terminal.Line(l.Error, mostText))
+	t.Row("group", g.ID+": "+terminal.Line(g.Pattern, fingerprint.MaxPattern))
+	t.Row("can be done", g.Advice())
+	t.Row("record", record(l))
+	t.Row("sent again", fmt.Sprintf("%d times before", l.Redrives))
+	t.Row("rules now", s.rule)
+	t.Flush(&b)
 
 	s.writeAttempts(&b)
 	s.writeOrder(&b)
 	s.writeHeaders(&b)
 	if len(s.all) > 1 {
 		fmt.Fprintf(&b, "\nall letters of %s\n", terminal.Line(l.ID, mostText))
+		all := terminal.Table{Left: terminal.AllLeft, Indent: "  "}
 		for _, other := range s.all {
-			fmt.Fprintf(t, "  %s\t%s\t%s\t%s\n", other.Place, clock(other.At()), terminal.Line(other.Code, 80), state(other))
+			all.Row(other.Place, instant(other.At()), terminal.Line(other.Code, 80), state(other))
 		}
-		t.Flush()
+		all.Flush(&b)
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
 }
+
+// instant is a time in full.
+func instant(t time.Time) string { return moment(t, timeFormat, terminal.Empty) }
 
 func (v verdict) String() string {
 	if v.passes {
@@ -74,14 +80,14 @@ func state(l *letters.Letter) string {
 	if l.Mark == nil {
 		return "open"
 	}
-	return fmt.Sprintf("%s %s to %s, run %s", terminal.Line(l.Mark.Action, 20), clock(l.Mark.At), terminal.Line(l.Mark.Target, 249), terminal.Line(l.Mark.Run, 80))
+	return fmt.Sprintf("%s %s to %s, run %s", terminal.Line(l.Mark.Action, 20), instant(l.Mark.At), terminal.Line(l.Mark.Target, 249), terminal.Line(l.Mark.Run, 80))
 }
 
 // record says which record failed, as far as that is known.
 func record(l *letters.Letter) string {
 	text := terminal.Line(l.Origin(), mostText)
 	if !l.Timestamp.IsZero() {
-		text += ", written " + clock(l.Timestamp)
+		text += ", written " + instant(l.Timestamp)
 	}
 	if l.Group != "" {
 		text += ", read by " + terminal.Line(l.Group, mostText)
@@ -93,7 +99,11 @@ func (s *sighting) writeAttempts(b *strings.Builder) {
 	l := s.letter
 	fmt.Fprintf(b, "\nattempts\n")
 	if len(l.AttemptTimes) == 0 {
-		fmt.Fprintf(b, "  %d, their times are not known; the last one not after %s\n", l.Attempts, clock(l.At()))
+		fmt.Fprintf(b, "  %d, their times are not known", l.Attempts)
+		if at := l.At(); !at.IsZero() {
+			fmt.Fprintf(b, "; the last one not after %s", instant(at))
+		}
+		b.WriteString("\n")
 		return
 	}
 	left := l.Attempts - len(l.AttemptTimes) // in the middle, see deadletter.MaxTimes
@@ -105,7 +115,7 @@ func (s *sighting) writeAttempts(b *strings.Builder) {
 			}
 			number += left
 		}
-		fmt.Fprintf(b, "  %d  %s", number, clock(at))
+		fmt.Fprintf(b, "  %d  %s", number, instant(at))
 		if i > 0 {
 			fmt.Fprintf(b, "  after %v", at.Sub(l.AttemptTimes[i-1]).Round(time.Millisecond))
 		}
@@ -117,18 +127,16 @@ func (s *sighting) writeAttempts(b *strings.Builder) {
 func (s *sighting) writeOrder(b *strings.Builder) {
 	l := s.letter
 	b.WriteString("\norder\n")
-	t := tabwriter.NewWriter(b, 0, 0, 2, ' ', 0)
+	t := terminal.Table{Left: terminal.AllLeft, Indent: "  "}
 	if l.Order == nil {
-		fmt.Fprintf(t, "  cannot be decoded\t%s\n", terminal.Line(l.Undecodable.Error(), mostText))
+		t.Row("cannot be decoded", terminal.Line(l.Undecodable.Error(), mostText))
 	} else {
-		price := fmt.Sprint(l.Order.Price)
-		if d, err := aggregate.FromFloat(l.Order.Price); err == nil {
-			price = d.String()
-		}
-		fmt.Fprintf(t, "  orderId\t%s\n  product\t%s\n  price\t%s\n", terminal.Line(l.Order.ID, mostText), terminal.Line(l.Order.Product, mostText), price)
+		t.Row("orderId", terminal.Line(l.Order.ID, mostText))
+		t.Row("product", terminal.Line(l.Order.Product, mostText))
+		t.Row("price", shown.Float(l.Order.Price))
 	}
-	fmt.Fprintf(t, "  key\t%s\n", terminal.Value(l.Record.Key, mostHeader))
-	t.Flush()
+	t.Row("key", terminal.Value(l.Record.Key, mostHeader))
+	t.Flush(b)
 	value := l.Record.Value
 	if value == nil {
 		b.WriteString("  the value is null\n")
@@ -145,9 +153,9 @@ func (s *sighting) writeOrder(b *strings.Builder) {
 
 func (s *sighting) writeHeaders(b *strings.Builder) {
 	b.WriteString("\nheaders\n")
-	t := tabwriter.NewWriter(b, 0, 0, 2, ' ', 0)
+	t := terminal.Table{Left: terminal.AllLeft, Indent: "  "}
 	for _, h := range s.letter.Record.Headers {
-		fmt.Fprintf(t, "  %s\t%s\n", terminal.Line(h.Key, 120), terminal.Value(h.Value, mostHeader))
+		t.Row(terminal.Line(h.Key, 120), terminal.Value(h.Value, mostHeader))
 	}
-	t.Flush()
+	t.Flush(b)
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/orderflow/orderflow/config/schemas"
 	"github.com/orderflow/orderflow/internal/order"
 	"github.com/orderflow/orderflow/internal/order/registry"
+	"github.com/orderflow/orderflow/internal/shown"
 )
 
 const (
@@ -132,7 +133,7 @@ func Registry(conf *service.ParsedConfig, mgr *service.Resources, reader *order.
 	opts.OnState = func(err error) {
 		if err != nil {
 			unreachable.Set(1)
-			mgr.Logger().Warnf("Schema registry %s cannot be reached, messages wait: %v", address, err)
+			mgr.Logger().Warnf("Schema registry %s cannot be reached, messages wait: %v", address, shown.Err(err))
 			return
 		}
 		unreachable.Set(0)

@@ -4,8 +4,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/orderflow/orderflow/internal/redrive"
+	"github.com/orderflow/orderflow/internal/shown"
+	"github.com/orderflow/orderflow/internal/terminal"
 	"github.com/orderflow/orderflow/plugins/dlqredrive"
 )
 
@@ -19,7 +22,7 @@ type result struct {
 
 func (r *result) write(w io.Writer) {
 	for _, s := range r.samples {
-		fmt.Fprintf(w, "%s -> %s\n", s.ID, s.Target)
+		fmt.Fprintf(w, "%s -> %s\n", shown.Text(s.ID), shown.Text(s.Target))
 		before, after := text(s.Before), text(s.After)
 		if before == after {
 			fmt.Fprintf(w, "    %s\n", before)
@@ -40,11 +43,11 @@ func (r *result) write(w io.Writer) {
 
 // text is a document on one line. JSON has no NaN and no infinity, which a price can be.
 func text(document any) string {
-	b, err := json.Marshal(document)
+	b, err := terminal.JSON(document)
 	if err != nil {
-		return fmt.Sprint(document)
+		return shown.Text(fmt.Sprint(document))
 	}
-	return string(b)
+	return strings.TrimSuffix(string(b), "\n")
 }
 
 // writeJSON prints the counts as one document.
@@ -64,9 +67,14 @@ func (r *result) writeJSON(w io.Writer) error {
 		s := &document.Samples[i]
 		for _, d := range []*any{&s.Before, &s.After} {
 			if _, err := json.Marshal(*d); err != nil {
-				*d = text(*d)
+				*d = fmt.Sprint(*d)
 			}
 		}
 	}
-	return json.NewEncoder(w).Encode(document)
+	b, err := terminal.JSON(document)
+	if err != nil {
+		return err
+	}
+	_, err = w.Write(b)
+	return err
 }

@@ -2,14 +2,12 @@ package redrive
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"maps"
 	"slices"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -20,6 +18,8 @@ import (
 	"github.com/orderflow/orderflow/cmd/orderflow/cluster"
 	"github.com/orderflow/orderflow/internal/committed"
 	"github.com/orderflow/orderflow/internal/redrive"
+	"github.com/orderflow/orderflow/internal/shown"
+	"github.com/orderflow/orderflow/internal/terminal"
 )
 
 // RunsCommand returns the command `runs`.
@@ -54,7 +54,12 @@ func listRuns(c *cli.Context) error {
 		return fmt.Errorf("listing runs on %s: %w", kafka, err)
 	}
 	if c.Bool(flagJSON) {
-		return json.NewEncoder(c.App.Writer).Encode(runs)
+		b, err := terminal.JSON(runs)
+		if err != nil {
+			return err
+		}
+		_, err = c.App.Writer.Write(b)
+		return err
 	}
 	return writeRuns(c.App.Writer, runs)
 }
@@ -89,8 +94,8 @@ func readRuns(ctx context.Context, topic string, opts ...kgo.Opt) ([]redrive.Run
 }
 
 func writeRuns(w io.Writer, runs []redrive.Run) error {
-	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "run\tby\tbegun\ttook\tmatched\tsent\tparked\trefused\twhere\tmap")
+	table := terminal.Table{Left: terminal.AllLeft}
+	table.Row("run", "by", "begun", "took", "matched", "sent", "parked", "refused", "where", "map")
 	for _, r := range runs {
 		took := "not ended"
 		if !r.Ended.IsZero() {
@@ -100,10 +105,10 @@ func writeRuns(w io.Writer, runs []redrive.Run) error {
 		for _, n := range r.Refused {
 			refused += n
 		}
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%d\t%d\t%d\t%d\t%s\t%s\n", r.ID, r.By, r.Begun.Format(time.RFC3339), took,
-			r.Matched, r.Sent, r.Parked, refused, oneLine(r.Where, r.IDs), oneLine(r.Map, nil))
+		table.Row(shown.Text(r.ID), shown.Text(r.By), r.Begun.Format(time.RFC3339), took, r.Matched, r.Sent, r.Parked, refused,
+			oneLine(r.Where, r.IDs), oneLine(r.Map, nil))
 	}
-	return table.Flush()
+	return table.Flush(w)
 }
 
 // oneLine is a filter or mapping as a cell of the table.
@@ -111,5 +116,8 @@ func oneLine(text string, ids []string) string {
 	if len(ids) > 0 {
 		text = strings.TrimSuffix(strings.Join(ids, ",")+"; "+text, "; true")
 	}
-	return strings.Join(strings.Fields(text), " ")
+	if text = strings.Join(strings.Fields(text), " "); text == "" {
+		return ""
+	}
+	return shown.Text(text)
 }
