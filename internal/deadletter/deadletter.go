@@ -37,6 +37,10 @@ var Names = []string{
 	HeaderGroup, HeaderRedrives,
 }
 
+// CodeUnread is the code of an order that was not read, since its batch on Kafka was too large
+// without its compression.
+const CodeUnread = "batch_too_large"
+
 // MetaMark is the metadata that marks a message as a dead letter. It is the boolean true, which no
 // record header can be: headers are strings.
 const MetaMark = "dead_letter"

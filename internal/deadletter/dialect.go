@@ -150,10 +150,13 @@ func dialectOf(has func(name string) bool) Dialect {
 	return Native
 }
 
-// OfShareGroup tells whether a broker has written the letter for a share group. Unless the group is
-// configured to copy records, such a letter has neither key nor value: it only says where the record
-// is.
-func OfShareGroup(header func(name string) ([]byte, bool)) bool {
+// SaysWhereOnly tells whether a letter that has neither key nor value has no record in it, and only
+// says where that is. A broker writes such letters for share groups that are not configured to copy
+// records, and this product for an order that was not read.
+func SaysWhereOnly(header func(name string) ([]byte, bool)) bool {
+	if code, ok := header(HeaderCode); ok && string(code) == CodeUnread {
+		return true
+	}
 	return dialectOf(func(name string) bool { _, ok := header(name); return ok }) == share
 }
 

@@ -236,7 +236,7 @@ func letters() *rapid.Generator[Letter] {
 
 func TestLettersOfShareGroupsAreKnown(t *testing.T) {
 	of := func(names ...string) bool {
-		return OfShareGroup(func(name string) ([]byte, bool) { return nil, slices.Contains(names, name) })
+		return SaysWhereOnly(func(name string) ([]byte, bool) { return nil, slices.Contains(names, name) })
 	}
 	require.True(t, of("__dlq.errors.topic", "__dlq.errors.offset"))
 	require.False(t, of("dead-letter-topic", "__dlq.errors.topic"))

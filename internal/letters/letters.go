@@ -33,7 +33,7 @@ type Letter struct {
 	Order       *order.Order
 	Undecodable error
 	// NoRecord tells that the letter only says where the record is, as brokers write it for share
-	// groups: there is nothing to decode, and nothing to send again.
+	// groups, or that it cannot be read itself: there is nothing to decode, and nothing to send again.
 	NoRecord bool
 	// Mark says what became of it; it is nil as long as the letter is open.
 	Mark *redrive.Mark
@@ -63,7 +63,8 @@ func Parse(r *kgo.Record) Letter {
 		return nil, false
 	}
 	l.Letter = Describe(header, l.Place)
-	l.NoRecord = r.Key == nil && r.Value == nil && deadletter.OfShareGroup(header)
+	_, unreadable := committed.Unreadable(r)
+	l.NoRecord = unreadable != nil || r.Key == nil && r.Value == nil && deadletter.SaysWhereOnly(header)
 	return l
 }
 
@@ -73,6 +74,9 @@ const CodeNoRecord = "record_missing"
 // ErrNoRecord says why nothing can be done with a letter that has no record.
 func ErrNoRecord(l deadletter.Letter) error {
 	text := "the letter has no record, a share group leaves it out unless errors.deadletterqueue.copy.record.enable is set"
+	if l.Code == deadletter.CodeUnread {
+		text = "the letter has no record, since that was too large to be read"
+	}
 	if origin := l.Origin(); origin != "" {
 		text += ": while its topic keeps it, it is at " + origin
 	}

@@ -64,7 +64,7 @@ func (h *hub) look(msg *service.Message) (*letter, bool) {
 	}
 	value, _ := msg.AsBytes()
 	key, _ := msg.MetaGet("kafka_key")
-	return &letter{place: place, about: letters.Describe(header, place), noRecord: key == "" && len(value) == 0 && deadletter.OfShareGroup(header)}, false
+	return &letter{place: place, about: letters.Describe(header, place), noRecord: key == "" && len(value) == 0 && deadletter.SaysWhereOnly(header)}, false
 }
 
 // put notes what became of a letter that is not sent, and drops its message.

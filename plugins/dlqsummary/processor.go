@@ -204,7 +204,7 @@ func (p *processor) read(m *service.Message, now time.Time) entry {
 	}
 	content, _ := m.AsBytes()
 	key, _ := m.MetaGet("kafka_key")
-	e.NoRecord = key == "" && len(content) == 0 && deadletter.OfShareGroup(header(m))
+	e.NoRecord = key == "" && len(content) == 0 && deadletter.SaysWhereOnly(header(m))
 
 	id, idErr := ask(m, p.id)
 	about, aboutErr := ask(m, p.about)

@@ -11,6 +11,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/orderflow/orderflow/internal/deadletter"
 	"github.com/orderflow/orderflow/internal/failure"
 	"github.com/orderflow/orderflow/internal/metadata"
 	"github.com/orderflow/orderflow/internal/session"
@@ -176,8 +177,8 @@ func (o *order) message() *service.Message {
 	o.batch.stamp = o.batch.stamp.At(o.rec.Timestamp)
 	metadata.Set(msg, o.rec, o.part.place, o.batch.stamp)
 	msg.MetaSetMut(metaAttempt, len(o.hist.Attempts)+1)
-	if o.hist.Code == codeUnread {
-		msg.SetError(failure.At(pluginName, failure.NewPermanent(codeUnread, errors.New(o.hist.Text))))
+	if o.hist.Code == deadletter.CodeUnread {
+		msg.SetError(failure.At(pluginName, failure.NewPermanent(deadletter.CodeUnread, errors.New(o.hist.Text))))
 	}
 	return msg
 }

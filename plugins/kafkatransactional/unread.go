@@ -6,6 +6,7 @@ import (
 	"github.com/dustin/go-humanize"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/orderflow/orderflow/internal/deadletter"
 	"github.com/orderflow/orderflow/internal/failure"
 	"github.com/orderflow/orderflow/internal/session"
 )
@@ -15,8 +16,6 @@ import (
 // letter which names its place.
 
 const (
-	// codeUnread is the code of an order that was not read.
-	codeUnread = "batch_too_large"
 	// mostUnread bounds how many orders of a batch are handed out so. Those beyond count as skipped:
 	// a batch can hold a hundred million.
 	mostUnread = 1000
@@ -43,7 +42,7 @@ func (c *client) pass(b *batch, e *kgo.ErrDecompressTooLarge) {
 		p.ledger.countReread(offset)
 		b.polled++
 		rec := &kgo.Record{Topic: e.Topic, Partition: e.Partition, Offset: offset, LeaderEpoch: e.Epoch}
-		hist := session.History{Class: string(failure.Permanent), Code: codeUnread, Stage: pluginName, Text: text}
+		hist := session.History{Class: string(failure.Permanent), Code: deadletter.CodeUnread, Stage: pluginName, Text: text}
 		if p.admit(rec) {
 			b.orders = append(b.orders, order{Context: unsampled, batch: b, part: p, rec: rec, hist: hist})
 		} else {
