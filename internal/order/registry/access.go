@@ -30,7 +30,11 @@ func (a Access) Options() (Options, error) {
 	for _, address := range split(a.URL) {
 		u, err := url.Parse(address)
 		if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-			return opts, fmt.Errorf("%q is not allowed, must be like http://host:8081 or https://host, a user and a password in it percent-encoded", hide(address))
+			expected := "http://host:8081 or https://host"
+			if strings.Contains(address, "@") {
+				expected = "https://user:password@host, with the signs of both percent-encoded"
+			}
+			return opts, fmt.Errorf("%q is not allowed, must be like %s", hide(address), expected)
 		}
 		if u.User != nil {
 			logins[u.Host], u.User = u.User, nil
