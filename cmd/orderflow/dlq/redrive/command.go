@@ -32,7 +32,9 @@ const (
 	flagJSON       = "json"
 )
 
-var topicFlag = &cli.StringFlag{Name: flagTopic, Usage: "the `TOPIC` of the dead letters", EnvVars: []string{"DLQ_TOPIC"}, Value: "orders-dlq"}
+func topicFlag() cli.Flag {
+	return &cli.StringFlag{Name: flagTopic, Usage: "the `TOPIC` of the dead letters", EnvVars: []string{"DLQ_TOPIC"}, Value: "orders-dlq"}
+}
 
 // Command returns the command `redrive`.
 func Command() *cli.Command {
@@ -53,7 +55,7 @@ headers. --map changes root, which begins as the order; the result is validated 
 and what fails then is not sent and stays open.
 
 Exit status: 0 if all was looked at, 1 if it failed or was interrupted, 2 for a wrong call.`,
-		Flags: cluster.Flags(append(append([]cli.Flag{topicFlag}, cluster.RegistryFlags()...),
+		Flags: cluster.Flags(append(append([]cli.Flag{topicFlag()}, cluster.RegistryFlags()...),
 			&cli.StringSliceFlag{Name: flagID, Usage: "only the letter with this dlq_id `ID`, or at this place of the DLQ; can be repeated"},
 			&cli.StringFlag{Name: flagWhere, Usage: "only letters for which this `BLOBLANG` is true", EnvVars: []string{"REDRIVE_WHERE"}, Value: "true"},
 			&cli.StringFlag{Name: flagMap, Usage: "`BLOBLANG` that mends the order", EnvVars: []string{"REDRIVE_MAP"}},
