@@ -48,7 +48,9 @@ func hostile() *rapid.Generator[string] {
 
 func around(value, meaning string) *rapid.Generator[setting] {
 	blank := rapid.SampledFrom([]string{"", " ", "\t", "\r", "\ufeff", " \n"})
-	return rapid.Custom(func(t *rapid.T) setting { return setting{blank.Draw(t, "before") + value + blank.Draw(t, "after"), meaning} })
+	return rapid.Custom(func(t *rapid.T) setting {
+		return setting{blank.Draw(t, "before") + value + blank.Draw(t, "after"), meaning}
+	})
 }
 
 func oneOf(pairs ...string) *rapid.Generator[setting] {
