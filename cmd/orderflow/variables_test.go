@@ -81,8 +81,17 @@ var values = map[string]*rapid.Generator[setting]{
 	"SESSION_TIMEOUT":      oneOf("1m30s", "1m30s"),
 	"ORDER_INTERVAL":       oneOf("20ms", "20ms", "@every 5s", "@every 5s"),
 	"HTTP_ADDRESS":         oneOf("[::]:4196", "[::]:4196", ":80", ":80", "127.0.0.1:0", "127.0.0.1:0"),
+	"REDRIVE_WHERE":        line,
+	"REDRIVE_MAP":          line,
 	"LOG_LEVEL":            oneOf("debug", "DEBUG", "WARN", "WARN"),
 }
+
+// line is Bloblang on one line, as REDRIVE_WHERE and REDRIVE_MAP stand in a block of YAML.
+var line = rapid.Custom(func(t *rapid.T) setting {
+	piece := rapid.SampledFrom([]string{" ", `"a"`, `\`, "'", " #b", ": ", "- ", "~", "yes", "%", "{", "}", "[", ",", "|", ">", "@", "$", "${X}", "ü", "\t"})
+	text := "this" + strings.Join(rapid.SliceOfN(piece, 0, 6).Draw(t, "pieces"), "") + ")"
+	return setting{text, text}
+})
 
 func draw(t *rapid.T, name string) setting {
 	if g, ok := values[name]; ok {
@@ -117,8 +126,11 @@ func wanted(t require.TestingT, text []byte, set map[string]setting) any {
 			}
 			return match[2]
 		})
-		if n.Style == 0 {
+		switch {
+		case n.Style == 0:
 			n.Tag = ""
+		case n.Style&yaml.LiteralStyle != 0 && n.Value == "\n":
+			n.Value = "" // a block of nothing
 		}
 	}
 	walk(&document)
