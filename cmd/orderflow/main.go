@@ -30,11 +30,16 @@ func main() {
 	paceCollector()
 	endOnHangup()
 	nameRun()
+	helpFailed := exit.WatchHelp()
+	vars := variables{args: os.Args[1:]}
 	code, err := service.RunCLIToCode(context.Background(),
 		logsOnStderr(os.Args[1:]), // first: it has to see the host's options as they begin
 		service.CLIOptSetBinaryName("orderflow"),
 		service.CLIOptSetProductName("Orderflow"),
 		service.CLIOptSetVersion(version()),
+		service.CLIOptSetEnvVarLookup(vars.lookup),
+		service.CLIOptCustomRunFlags(nil, vars.check),
+		service.CLIOptOnConfigParse(listens),
 		service.CLIOptAddCommand(demo.Command()),
 		service.CLIOptAddCommand(broker.Command()),
 		service.CLIOptAddCommand(topics.Command()),
@@ -42,6 +47,9 @@ func main() {
 		service.CLIOptAddCommand(audit.Command()),
 		service.CLIOptAddCommand(dlq.Command()),
 	)
+	if err == nil {
+		err = helpFailed()
+	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, shown.Lines(err.Error()))
 		code = exit.Code(err)

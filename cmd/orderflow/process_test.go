@@ -1,97 +1,142 @@
-//go:build unix
-
 package main
 
 import (
+	"bytes"
+	"context"
+	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/orderflow/orderflow/cmd/orderflow/topics"
+	"github.com/orderflow/orderflow/config"
+	"github.com/orderflow/orderflow/internal/devbroker"
 	"github.com/orderflow/orderflow/test/child"
 )
 
-// asMain names the variable that makes the test binary the command.
-const asMain = "ORDERFLOW_TEST_MAIN"
+// patience is for a machine that is busy.
+const patience = 2 * time.Minute
 
-func TestMain(m *testing.M) {
-	if os.Getenv(asMain) != "" {
-		main()
-	}
-	os.Exit(m.Run())
-}
-
-// start runs the command and waits until it has printed some words.
-func start(t *testing.T, words, path string, args ...string) *child.Process {
+// start runs the binary to its end, and returns its exit status and what it says on standard error.
+func start(t *testing.T, stdout *os.File, env map[string]string, args ...string) (status int, stderr string) {
 	t.Helper()
-	p := child.Start(t, child.Command{Name: "orderflow", Path: path, Args: args, Env: []string{asMain + "=1"}})
-	require.Eventually(t, func() bool { return strings.Contains(p.Log(), words) }, time.Minute, 10*time.Millisecond)
-	return p
+	path := child.Orderflow(t)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, path, args...)
+	cmd.Dir = child.Root(t)
+	cmd.Env = os.Environ()
+	for name, value := range env {
+		cmd.Env = append(cmd.Env, name+"="+value)
+	}
+	var said bytes.Buffer
+	cmd.Stderr = &said
+	if stdout != nil {
+		cmd.Stdout = stdout
+	}
+	_ = cmd.Run() // the status tells
+	return cmd.ProcessState.ExitCode(), said.String()
 }
 
-func TestSIGHUPEndsLikeSIGTERM(t *testing.T) {
-	self, err := os.Executable()
+func pipelinePaths(t *testing.T) []string {
+	t.Helper()
+	all, err := filepath.Glob(filepath.Join(child.Root(t), "config", "pipelines", "*.yaml"))
 	require.NoError(t, err)
-	pipeline := filepath.Join(t.TempDir(), "p.yaml")
-	require.NoError(t, os.WriteFile(pipeline, []byte("http: {enabled: false}\n"+
-		"input: {generate: {interval: 10ms, mapping: 'root = \"hello\"'}}\n"+
-		"output: {stdout: {}}\n"), 0o644))
-	tests := map[string]struct {
-		args     []string
-		up, down string
-	}{
-		"a pipeline": {[]string{"run", pipeline}, strings.Repeat("hello\n", 5), "Received SIGTERM, the service is closing"},
-		"the broker": {[]string{"broker", "--address", "127.0.0.1:0", "--registry-address", "127.0.0.1:0", "--topics=false"}, "ready;", "Stopping the broker"},
+	var paths []string
+	for _, path := range all {
+		if !strings.HasSuffix(path, "_test.yaml") {
+			paths = append(paths, path)
+		}
 	}
-	for name, test := range tests {
-		t.Run(name, func(t *testing.T) {
+	require.NotEmpty(t, paths)
+	return paths
+}
+
+// The host would only log it, and go on without /metrics and /ready.
+func TestAPortThatIsTakenEndsAPipeline(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	t.Cleanup(func() { taken.Close() }) // when the tests below are over, which run later
+	address := taken.Addr().String()
+	for _, path := range pipelinePaths(t) {
+		t.Run(filepath.Base(path), func(t *testing.T) {
 			t.Parallel()
-			for _, s := range []syscall.Signal{syscall.SIGTERM, syscall.SIGHUP} {
-				// The host's pipelines run a moment before it listens for SIGTERM. A signal in it ends
-				// the process on the spot, as ever, and nothing is said.
-				var p *child.Process
-				var err error
-				for range 20 {
-					p = start(t, test.up, self, test.args...)
-					require.NoError(t, p.Signal(s))
-					if err = p.Wait(time.Minute); err == nil {
-						break
-					}
-				}
-				require.NoError(t, err, "exit status after %v", s)
-				require.Contains(t, p.Log(), test.down)
+			status, stderr := start(t, nil, map[string]string{"HTTP_ADDRESS": address, "KAFKA_BROKERS": "127.0.0.1:1"}, "run", path)
+			require.Equal(t, 1, status, stderr)
+			require.Contains(t, stderr, `starting the HTTP server: field http.address (HTTP_ADDRESS) "`+address+`": listen tcp `+address+": bind: address already in use\n")
+			require.NotContains(t, stderr, "Launching", "nothing was begun")
+		})
+	}
+}
+
+func TestAValueThatCannotBeEndsAPipeline(t *testing.T) {
+	for _, path := range pipelinePaths(t) {
+		t.Run(filepath.Base(path), func(t *testing.T) {
+			t.Parallel()
+			for variable, says := range map[string]string{
+				"HTTP_ADDRESS=127.0.0.1:99999": "variable HTTP_ADDRESS: \"127.0.0.1:99999\", expected host:port with a port up to 65535\n",
+				"KAFKA_TLS=maybe":              "variable KAFKA_TLS: \"maybe\", expected true or false\n",
+			} {
+				name, value, _ := strings.Cut(variable, "=")
+				status, stderr := start(t, nil, map[string]string{name: value}, "run", path)
+				require.Equal(t, 1, status)
+				require.Equal(t, says, stderr)
 			}
 		})
 	}
-	t.Run("under nohup nothing ends", func(t *testing.T) {
-		t.Parallel()
-		p := start(t, "ready;", "/bin/sh", append([]string{"-c", `trap "" HUP; exec "$0" "$@"`, self}, tests["the broker"].args...)...)
-		require.NoError(t, p.Signal(syscall.SIGHUP))
-		require.NoError(t, p.Signal(syscall.SIGTERM)) // were both heard, the first would be as well
-		require.NoError(t, p.Wait(time.Minute))
-		require.Equal(t, 1, strings.Count(p.Log(), "Stopping the broker"))
-	})
 }
 
-// The broker's files are made by a library that would let everybody read them.
-func TestFilesOfTheBrokerArePrivate(t *testing.T) {
-	self, err := os.Executable()
+// A pipeline whose server listens is not mistaken for one whose does not, however many start at a time.
+func TestPipelinesStartWhereThePortIsFree(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "p.yaml")
+	require.NoError(t, os.WriteFile(path, []byte(`http: {address: "${HTTP_ADDRESS:}"}
+input: {generate: {count: 1, interval: "", mapping: 'root = "hello"'}}
+output: {drop: {}}
+`), 0o600))
+	for range 12 {
+		t.Run("start", func(t *testing.T) {
+			t.Parallel()
+			for _, address := range []string{"127.0.0.1:0", "[::]:0"} {
+				status, stderr := start(t, nil, map[string]string{"HTTP_ADDRESS": address}, "run", path)
+				require.Equal(t, 0, status, stderr)
+			}
+		})
+	}
+	off := filepath.Join(t.TempDir(), "off.yaml")
+	require.NoError(t, os.WriteFile(off, []byte("http: {enabled: false, address: nowhere}\ninput: {generate: {count: 1, interval: '', mapping: 'root = 1'}}\noutput: {drop: {}}\n"), 0o600))
+	status, stderr := start(t, nil, nil, "run", off)
+	require.Equal(t, 0, status, stderr)
+}
+
+func TestResultsOnAFullDiskAreAFailure(t *testing.T) {
+	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+	if err != nil {
+		t.Skip("a device of Linux: ", err)
+	}
+	t.Cleanup(func() { full.Close() })
+	broker, err := devbroker.Start(devbroker.Options{Address: "127.0.0.1:0"})
 	require.NoError(t, err)
-	dir := filepath.Join(t.TempDir(), "data")
-	p := start(t, "ready;", self, "broker", "--address", "127.0.0.1:0", "--registry-address", "127.0.0.1:0", "--data-dir", dir)
-	require.NoError(t, p.Terminate(time.Minute))
-	files := 0
-	require.NoError(t, filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
-		require.NoError(t, err)
-		info, err := d.Info()
-		require.NoError(t, err)
-		require.Zero(t, info.Mode().Perm()&0o077, "%s has %v", path, info.Mode())
-		files++
-		return nil
-	}))
-	require.Greater(t, files, 5, "there is something to look at")
+	t.Cleanup(broker.Close)
+	list, err := topics.Parse(config.Topics, func(string) (string, bool) { return "", false })
+	require.NoError(t, err)
+	require.NoError(t, topics.Apply(t.Context(), &bytes.Buffer{}, list, broker.ClientOpts()...))
+	env := map[string]string{"KAFKA_BROKERS": broker.Address(), "KAFKA_TLS": "", "KAFKA_SASL_MECHANISM": "", "SCHEMA_REGISTRY_URL": ""}
+
+	for _, command := range []string{
+		"topics create", "audit", "audit --json", "aggregates", "aggregates --json", "aggregates --watch", "dlq list", "dlq list --all", "dlq list --json",
+		"dlq runs", "dlq runs --json", "dlq redrive --dry-run", "dlq redrive --dry-run --json", "dlq redrive",
+		"broker --address 127.0.0.1:0 --registry-address 127.0.0.1:0", "demo --count 1", "dlq show --help", "audit --help",
+	} {
+		t.Run(command, func(t *testing.T) {
+			t.Parallel()
+			status, stderr := start(t, full, env, strings.Fields(command)...)
+			require.Equal(t, 1, status, stderr)
+			require.Contains(t, stderr, "writing results: write /dev/stdout: no space left on device\n")
+		})
+	}
 }

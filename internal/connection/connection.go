@@ -7,7 +7,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/redpanda-data/benthos/v4/public/service"
@@ -99,6 +101,11 @@ func Options(pc *service.ParsedConfig) ([]kgo.Opt, []string, error) {
 func CheckAddress(broker string) error {
 	if err := kgo.ValidateOpts(kgo.SeedBrokers(broker)); err != nil {
 		return fmt.Errorf("%q: want host:port: %w", broker, err)
+	}
+	if _, port, err := net.SplitHostPort(broker); err == nil {
+		if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+			return fmt.Errorf("%q: want host:port: %w", broker, err)
+		}
 	}
 	return nil
 }

@@ -45,6 +45,8 @@ func TestWithoutBrokersThereIsNoConnection(t *testing.T) {
 func TestAnAddressThatNobodyCanDialIsNamed(t *testing.T) {
 	_, _, err := Options(parse(t, `seed_brokers: ["a:1,b:kafka"]`))
 	require.ErrorContains(t, err, `field seed_brokers: "b:kafka": want host:port: `)
+	_, _, err = Options(parse(t, `seed_brokers: ["a:99999"]`))
+	require.ErrorContains(t, err, `field seed_brokers: "a:99999": want host:port: `)
 	_, brokers, err := Options(parse(t, `seed_brokers: [a, "[::1]:9092"]`))
 	require.NoError(t, err)
 	require.Len(t, brokers, 2)

@@ -225,16 +225,16 @@ func TestWrongConfig(t *testing.T) {
 	require.NoError(t, os.WriteFile(noJSON, []byte(`{"type":`), 0o600))
 	require.NoError(t, os.WriteFile(noPrice, []byte(`{"type":"record","name":"Order","fields":[{"name":"orderId","type":"string"},{"name":"product","type":"string"}]}`), 0o600))
 	for yaml, want := range map[string]string{
-		`schema_path: no/such/order.avsc`:            `field schema_path: open no/such/order.avsc: no such file or directory`,
-		`schema_path: ` + noJSON:                     `field schema_path: "` + noJSON + `": parsing schema: `,
-		`schema_path: ` + noPrice:                    `field schema_path: resolving schemas: reader: schema field price: is missing, must be there with type double`,
-		`registry: { url: "localhost:8081" }`:        `field registry.url: "localhost:8081" is not allowed, must be like http://host:8081 or https://host`,
-		`registry: { url: "ftp://host" }`:            `field registry.url: "ftp://host" is not allowed, must be like http://host:8081 or https://host`,
-		`registry: { url: "http://a:1, nonsense" }`:  `field registry.url: "nonsense" is not allowed`,
-		`registry: { url: "http://me:secret@host" }`: `field registry.url: "http://me:xxxxx@host" is not allowed, user and password belong into registry.basic_auth`,
-		`registry: { timeout: 0s }`:                  `field registry.timeout: 0s is not allowed, must be above 0, such as 5s`,
-		`registry: { max_pause: -1s }`:               `field registry.max_pause: -1s is not allowed, must be above 0, such as 5s`,
-		`registry: { remember_refusal: soon }`:       `field registry.remember_refusal: `,
+		`schema_path: no/such/order.avsc`:             `field schema_path: open no/such/order.avsc: no such file or directory`,
+		`schema_path: ` + noJSON:                      `field schema_path: "` + noJSON + `": parsing schema: `,
+		`schema_path: ` + noPrice:                     `field schema_path: resolving schemas: reader: schema field price: is missing, must be there with type double`,
+		`registry: { url: "localhost:8081" }`:         `field registry.url: "localhost:8081" is not allowed, must be like http://host:8081 or https://host`,
+		`registry: { url: "ftp://host" }`:             `field registry.url: "ftp://host" is not allowed, must be like http://host:8081 or https://host`,
+		`registry: { url: "http://a:1, nonsense" }`:   `field registry.url: "nonsense" is not allowed`,
+		`registry: { url: "http://me:sec/ret@host" }`: `field registry.url: "http://host" is not allowed, must be like https://user:password@host, with the signs of both percent-encoded`,
+		`registry: { timeout: 0s }`:                   `field registry.timeout: 0s is not allowed, must be above 0, such as 5s`,
+		`registry: { max_pause: -1s }`:                `field registry.max_pause: -1s is not allowed, must be above 0, such as 5s`,
+		`registry: { remember_refusal: soon }`:        `field registry.remember_refusal: `,
 		`registry: { url: "https://host", tls: { enabled: true, root_cas_file: nope.pem } }`: `field registry.tls: open nope.pem`,
 	} {
 		_, err := parse(t, yaml)

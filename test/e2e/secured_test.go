@@ -3,6 +3,7 @@ package e2e
 import (
 	"crypto/tls"
 	"encoding/json"
+	"fmt"
 	"maps"
 	"strings"
 	"testing"
@@ -35,13 +36,15 @@ func open(t *testing.T, env map[string]string) int {
 	return list.Open
 }
 
-// All pipelines and commands need no more than the environment to reach brokers that want TLS and
-// a password.
+// All pipelines and commands need no more than the environment to reach brokers and a registry
+// that want TLS and a password.
 func TestASecuredClusterIsReachedByTheEnvironmentAlone(t *testing.T) {
 	t.Parallel()
 	broker := secured.Start(t, tls.NoClientCert)
 	more := map[string]string{"LOG_LEVEL": "DEBUG", "ORDER_COUNT": "40"}
 	maps.Copy(more, broker.Env())
+	registry := secured.StartRegistry(t)
+	maps.Copy(more, registry.Env())
 	env := settings(broker.Address, more)
 	stock := maps.Clone(env)
 	maps.Copy(stock, map[string]string{
@@ -73,7 +76,10 @@ func TestASecuredClusterIsReachedByTheEnvironmentAlone(t *testing.T) {
 	require.NoError(t, json.Unmarshal([]byte(succeed(t, env, "aggregates", "--json")), &sums))
 	require.Equal(t, 40-dead, sums.Overall.Count)
 	require.Equal(t, dead, open(t, env))
-	require.Contains(t, succeed(t, env, "dlq", "redrive", "--limit", "1"), "1  sent")
+	known := `this.orderId.has_prefix("order-")` // it was decoded, by the schema of the registry
+	require.Contains(t, succeed(t, env, "dlq", "list", "--where", known), fmt.Sprintf("%d open dead letters", dead))
+	require.Contains(t, succeed(t, env, "dlq", "redrive", "--dry-run", "--where", known), fmt.Sprintf("%8d  would be sent", dead))
+	require.Contains(t, succeed(t, env, "dlq", "redrive", "--limit", "1", "--map", "root.price = this.price + 1"), "1  sent")
 	require.Equal(t, dead-1, open(t, env))
 	rest := child.Run(t, redriveAll, env)
 	require.NoError(t, rest.Wait(patience))
@@ -84,6 +90,7 @@ func TestASecuredClusterIsReachedByTheEnvironmentAlone(t *testing.T) {
 	for _, host := range []string{"lint", "echo"} { // commands that show a pipeline
 		succeed(t, env, host, consumer)
 	}
+	require.Zero(t, registry.Refused())
 }
 
 func TestDeadLettersAreShownAndSentAgainWithAClientCertificate(t *testing.T) {

@@ -16,13 +16,13 @@ import (
 	"github.com/twmb/franz-go/pkg/sasl/scram"
 )
 
-// The one user of a broker. The password has what YAML and shells take for signs of their own, and
-// Secret, which nobody may print in whatever quotes.
+// The one user of a broker. User and password have what YAML and shells take for signs of their
+// own, or for nothing, and the password has Secret, which nobody may print in whatever quotes.
 const (
 	Mechanism = "SCRAM-SHA-512"
-	User      = "alice"
+	User      = `CORP\nalice "a"`
 	Secret    = "open-sesame"
-	Password  = `it's "50%": #1 & {\n} * ` + Secret
+	Password  = " \t" + `it's "50%": #1 & {\n} ${X} * ` + Secret + " \t "
 )
 
 // Broker is a running broker.

@@ -86,15 +86,9 @@ func (s settings) tlsConfig() (*tls.Config, error) {
 		return nil, nil
 	}
 	conf := &tls.Config{}
-	if s.ca != "" {
-		text, err := os.ReadFile(s.ca)
-		if err != nil {
-			return nil, fmt.Errorf("flag --%s: %w", flagCA, err)
-		}
-		conf.RootCAs = x509.NewCertPool()
-		if !conf.RootCAs.AppendCertsFromPEM(text) {
-			return nil, wrong(flagCA, s.ca, "holds no certificate in PEM")
-		}
+	var err error
+	if conf.RootCAs, err = trusted(flagCA, s.ca); err != nil {
+		return nil, err
 	}
 	switch {
 	case s.cert == "" && s.key == "":
@@ -110,6 +104,22 @@ func (s settings) tlsConfig() (*tls.Config, error) {
 	}
 	conf.Certificates = []tls.Certificate{pair}
 	return conf, nil
+}
+
+// trusted returns the certificates of a file, nil for those of the system if there is none.
+func trusted(flag, file string) (*x509.CertPool, error) {
+	if file == "" {
+		return nil, nil
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("flag --%s: %w", flag, err)
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(text) {
+		return nil, wrong(flag, file, "holds no certificate in PEM")
+	}
+	return pool, nil
 }
 
 // sasl is nil if there is to be no SASL.

@@ -106,7 +106,7 @@ func TestAWrongCallIsNamedBeforeAnythingIsConnectedTo(t *testing.T) {
 		"a certificate that is none":        {[]string{"--tls-enabled", "--tls-cert", empty, "--tls-key", b.Key}, nil, `flags --tls-cert "` + empty + `" and --tls-key "` + b.Key + `": tls: `},
 		"a CA file without TLS":             {[]string{"--tls-ca", b.Cert}, nil, `flag --tls-ca: "` + b.Cert + `", needs --tls-enabled (or KAFKA_TLS=true)`},
 		"a certificate without TLS":         {[]string{"--tls-cert", b.Cert}, nil, `flag --tls-cert: "` + b.Cert + `", needs --tls-enabled`},
-		"a variable that is not true/false": {nil, map[string]string{"KAFKA_TLS": "maybe"}, `could not parse "maybe" as bool value from environment variable "KAFKA_TLS" for flag tls-enabled`},
+		"a variable that is not true/false": {nil, map[string]string{"KAFKA_TLS": "maybe"}, `variable KAFKA_TLS: "maybe", expected true or false`},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -7,7 +7,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/mattn/go-isatty"
 	"github.com/urfave/cli/v2"
 
 	"github.com/orderflow/orderflow/cmd/orderflow/exit"
@@ -69,9 +68,7 @@ func action(c *cli.Context) error {
 	if err := o.Check(); err != nil {
 		return exit.Usage(c, err)
 	}
-	if f, ok := c.App.Writer.(*os.File); ok {
-		o.Terminal = isatty.IsTerminal(f.Fd()) && os.Getenv("TERM") != "dumb"
-	}
+	o.Terminal = exit.Terminal(c.App.Writer)
 	ctx, stop := signal.NotifyContext(c.Context, os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	return Run(ctx, o, c.App.Writer)

@@ -2,9 +2,8 @@ package dlq
 
 import (
 	"fmt"
-	"net/http"
 	"os"
-	"strings"
+	"slices"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -18,21 +17,20 @@ import (
 )
 
 const (
-	flagTopic    = "dlq-topic"
-	flagRegistry = "registry"
-	flagSchema   = "schema"
-	flagTimeout  = "timeout"
-	flagJSON     = "json"
+	flagTopic   = "dlq-topic"
+	flagSchema  = "schema"
+	flagTimeout = "timeout"
+	flagJSON    = "json"
 )
 
 // flags returns those of a command: where the dead letters are, how to decode them, and its own.
 func flags(own ...cli.Flag) []cli.Flag {
-	return cluster.Flags(append([]cli.Flag{
+	return cluster.Flags(slices.Concat([]cli.Flag{
 		&cli.StringFlag{Name: flagTopic, Usage: "the `TOPIC` of the dead letters", EnvVars: []string{"DLQ_TOPIC"}, Value: "orders-dlq"},
-		&cli.StringFlag{Name: flagRegistry, Usage: "comma-separated `URLS` of the schema registry", EnvVars: []string{"SCHEMA_REGISTRY_URL"}, DefaultText: "none"},
+	}, cluster.RegistryFlags(), []cli.Flag{
 		&cli.StringFlag{Name: flagSchema, Usage: "the `FILE` with the Avro schema of an order", DefaultText: "the built-in schema"},
 		&cli.DurationFlag{Name: flagTimeout, Usage: "how long it may take", Value: time.Minute},
-	}, own...)...)
+	}, own)...)
 }
 
 // source returns the topic that the flags name, and where it is. Its errors are those of a wrong
@@ -45,14 +43,18 @@ func source(c *cli.Context) (letters.Topic, cluster.Cluster, error) {
 	if timeout := c.Duration(flagTimeout); timeout <= 0 {
 		return letters.Topic{}, kafka, exit.Usage(c, fmt.Errorf("flag --%s: %v, expected a duration above 0", flagTimeout, timeout))
 	}
-	decoder, err := valueDecoder(c)
+	access, err := cluster.ParseRegistry(c)
+	if err != nil {
+		return letters.Topic{}, kafka, err
+	}
+	decoder, err := valueDecoder(c, access.Access)
 	if err != nil {
 		return letters.Topic{}, kafka, exit.Usage(c, err)
 	}
 	return letters.Topic{Name: c.String(flagTopic), Opts: kafka.Opts, Decoder: decoder}, kafka, nil
 }
 
-func valueDecoder(c *cli.Context) (*order.ValueDecoder, error) {
+func valueDecoder(c *cli.Context, access registry.Access) (*order.ValueDecoder, error) {
 	text := schemas.Order
 	if path := c.String(flagSchema); path != "" {
 		content, err := os.ReadFile(path)
@@ -70,16 +72,19 @@ func valueDecoder(c *cli.Context) (*order.ValueDecoder, error) {
 		return nil, fmt.Errorf("flag --%s: %w", flagSchema, err)
 	}
 	d := &order.ValueDecoder{Plain: plain}
-	if urls := c.String(flagRegistry); urls != "" {
-		client, err := registry.New(schema, registry.Options{
-			URLs: strings.Split(urls, ","), HTTP: &http.Client{Timeout: 5 * time.Second},
-			// Whatever it says, or does not say, holds for the whole command.
-			FirstPause: time.Hour, MaxPause: time.Hour, RememberRefusal: time.Hour,
-		})
-		if err != nil {
-			return nil, fmt.Errorf("flag --%s: %w", flagRegistry, err)
-		}
-		d.Registry = client.With(registry.ForAnswer)
+	if !access.Enabled() {
+		return d, nil
 	}
+	opts, err := access.Options()
+	if err != nil {
+		return nil, err
+	}
+	// Whatever it says, or does not say, holds for the whole command.
+	opts.FirstPause, opts.MaxPause, opts.RememberRefusal = time.Hour, time.Hour, time.Hour
+	client, err := registry.New(schema, opts)
+	if err != nil {
+		return nil, err
+	}
+	d.Registry = client.With(registry.ForAnswer)
 	return d, nil
 }

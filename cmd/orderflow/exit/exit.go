@@ -3,11 +3,14 @@ package exit
 
 import (
 	"errors"
+	"flag"
 	"fmt"
 	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
+
+	"github.com/orderflow/orderflow/cmd/orderflow/environment"
 )
 
 // The exit statuses. The library's own cli.Exit is not used: it ends the process at once, before
@@ -80,7 +83,9 @@ func Arguments(c *cli.Context) ([]string, error) {
 }
 
 // Strict makes a command refuse unknown flags, arguments it does not take and unknown
-// subcommands, with the status for wrong usage. A command with an ArgsUsage takes arguments.
+// subcommands, with the status for wrong usage. A command with an ArgsUsage takes arguments. It
+// also fails if its results could not be written, and its flags read their variables as pipelines
+// do.
 func Strict(cmd *cli.Command) *cli.Command {
 	cmd.OnUsageError = func(c *cli.Context, err error, _ bool) error { return Usage(c, err) }
 	if len(cmd.Subcommands) > 0 {
@@ -95,15 +100,32 @@ func Strict(cmd *cli.Command) *cli.Command {
 		}
 		return cmd
 	}
-	if cmd.ArgsUsage != "" {
-		return cmd
-	}
+	cmd.Flags = slices.Concat([]cli.Flag{variablesOf(cmd.Flags)}, cmd.Flags)
 	action := cmd.Action
 	cmd.Action = func(c *cli.Context) error {
-		if c.Args().Present() {
+		if cmd.ArgsUsage == "" && c.Args().Present() {
 			return Usage(c, fmt.Errorf("unexpected argument %q", c.Args().First()))
 		}
-		return action(c)
+		return written(c, action)
 	}
 	return cmd
 }
+
+// variables is no flag. It stands before the flags of a command, and cleans the variables that
+// they read: that moment is the only one after a .env file was read and before the flags are.
+type variables []string
+
+func variablesOf(flags []cli.Flag) variables {
+	var names variables
+	for _, f := range flags {
+		if doc, ok := f.(cli.DocGenerationFlag); ok {
+			names = append(names, doc.GetEnvVars()...)
+		}
+	}
+	return names
+}
+
+func (v variables) Apply(*flag.FlagSet) error { return environment.Clean(v...) }
+func (v variables) String() string            { return "" }
+func (v variables) Names() []string           { return nil }
+func (v variables) IsSet() bool               { return false }

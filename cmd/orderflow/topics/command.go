@@ -13,6 +13,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/orderflow/orderflow/cmd/orderflow/cluster"
+	"github.com/orderflow/orderflow/cmd/orderflow/environment"
 	"github.com/orderflow/orderflow/cmd/orderflow/exit"
 	"github.com/orderflow/orderflow/config"
 )
@@ -78,7 +79,7 @@ func load(path string) ([]Topic, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading topics: %w", err)
 	}
-	topics, err := Parse(content, os.LookupEnv)
+	topics, err := Parse(content, environment.Process)
 	if err != nil {
 		return nil, fmt.Errorf("reading topics from %s: %w", path, err)
 	}
@@ -87,7 +88,7 @@ func load(path string) ([]Topic, error) {
 
 // Default returns the topics of the built-in file, by the environment's names.
 func Default() ([]Topic, error) {
-	topics, err := Parse(config.Topics, os.LookupEnv)
+	topics, err := Parse(config.Topics, environment.Process)
 	if err != nil {
 		return nil, fmt.Errorf("reading built-in topics: %w", err)
 	}

@@ -12,6 +12,8 @@ import (
 	"strings"
 
 	"gopkg.in/yaml.v3"
+
+	"github.com/orderflow/orderflow/cmd/orderflow/environment"
 )
 
 // Topic is a topic as it should be.
@@ -31,7 +33,11 @@ type file struct {
 // Parse reads a list of topics. Variables of the form ${NAME} and ${NAME:default}, as in
 // pipelines, are looked up first.
 func Parse(content []byte, lookup func(string) (string, bool)) ([]Topic, error) {
-	content, err := interpolate(content, lookup)
+	lookup, err := environment.InYAML(lookup, content)
+	if err != nil {
+		return nil, err
+	}
+	content, err = interpolate(content, lookup)
 	if err != nil {
 		return nil, err
 	}

@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"net/http"
-	"net/url"
-	"strings"
 	"time"
 
 	"github.com/redpanda-data/benthos/v4/public/service"
@@ -41,8 +39,9 @@ func SchemaField() *service.ConfigField {
 func RegistryField() *service.ConfigField {
 	fields := []*service.ConfigField{
 		service.NewStringField(fieldURL).
-			Description("The address of a schema registry with the Confluent API, or several of the same registry, joined by commas. Empty means that there is none.").
+			Description("The address of a schema registry with the Confluent API, or several of the same registry, joined by commas. It can hold a user and a password. Empty means that there is none.").
 			Default("").
+			Secret(). // it may hold a password, which `echo` would print
 			Example("http://localhost:8081"),
 		service.NewDurationField(fieldTimeout).
 			Description("How long one request may take.").
@@ -57,7 +56,7 @@ func RegistryField() *service.ConfigField {
 	}
 	fields = append(fields, service.NewHTTPRequestAuthSignerFields()...)
 	return service.NewObjectField(fieldRegistry, fields...).
-		Description("The schema registry. While it cannot be reached (no connection, no answer in time, a status of 5xx or 429, but also a refused login), messages wait; they do not fail. Whether such an answer is about one schema alone is found out by another question, for a schema that it gave before or for the list of subjects.")
+		Description("The schema registry. `basic_auth` with an empty `username` is no login. While it cannot be reached (no connection, no answer in time, a status of 5xx or 429, but also a refused login), messages wait; they do not fail. Whether such an answer is about one schema alone is found out by another question, for a schema that it gave before or for the list of subjects.")
 }
 
 // Schema reads the schema that the config names.
@@ -85,37 +84,48 @@ func Schema(conf *service.ParsedConfig, mgr *service.Resources) (*order.Schema, 
 // its metrics begin with prefix.
 func Registry(conf *service.ParsedConfig, mgr *service.Resources, reader *order.Schema, prefix string) (*registry.Client, error) {
 	conf = conf.Namespace(fieldRegistry)
-	opts := registry.Options{}
-	address, err := conf.FieldString(fieldURL)
+	var access registry.Access
+	var err error
+	access.URL, err = conf.FieldString(fieldURL)
 	if err != nil {
 		return nil, err
 	}
-	timeout, err := positive(conf, fieldTimeout)
+	if access.Timeout, err = positive(conf, fieldTimeout); err != nil {
+		return nil, err
+	}
+	maxPause, err := positive(conf, fieldMaxPause)
 	if err != nil {
 		return nil, err
 	}
-	if opts.MaxPause, err = positive(conf, fieldMaxPause); err != nil {
+	remember, err := positive(conf, fieldRemember)
+	if err != nil {
 		return nil, err
 	}
-	if opts.RememberRefusal, err = positive(conf, fieldRemember); err != nil {
-		return nil, err
-	}
-	if address == "" {
+	if !access.Enabled() {
 		return nil, nil
 	}
-	if opts.URLs, err = addresses(address); err != nil {
-		return nil, err
-	}
-	transport := http.DefaultTransport.(*http.Transport).Clone()
-	if transport.TLSClientConfig, _, err = conf.FieldTLSToggled(fieldTLS); err != nil {
+	if access.TLS, _, err = conf.FieldTLSToggled(fieldTLS); err != nil {
 		return nil, fmt.Errorf("field %s.%s: %w", fieldRegistry, fieldTLS, err)
 	}
-	opts.HTTP = &http.Client{Timeout: timeout, Transport: transport}
+	opts, err := access.Options()
+	if err != nil {
+		return nil, fmt.Errorf("field %s.%s: %w", fieldRegistry, fieldURL, err)
+	}
+	opts.MaxPause, opts.RememberRefusal = maxPause, remember
 	sign, err := conf.HTTPRequestAuthSignerFromParsed()
 	if err != nil {
 		return nil, fmt.Errorf("field %s: %w", fieldRegistry, err)
 	}
-	opts.Sign = func(req *http.Request) error { return sign(mgr.FS(), req) }
+	loginOfURL := opts.Sign
+	opts.Sign = func(req *http.Request) error {
+		if err := sign(mgr.FS(), req); err != nil {
+			return err
+		}
+		if user, password, ok := req.BasicAuth(); ok && user == "" && password == "" {
+			req.Header.Del("Authorization") // basic_auth with an empty username is none
+		}
+		return loginOfURL(req)
+	}
 
 	requests := mgr.Metrics().NewCounter(prefix + "_registry_requests_total")
 	unreachable := mgr.Metrics().NewGauge(prefix + "_registry_unreachable")
@@ -125,19 +135,19 @@ func Registry(conf *service.ParsedConfig, mgr *service.Resources, reader *order.
 	opts.OnUnanswered = func() { unanswered.Incr(1) }
 	opts.OnSilence = func(what string, err error) {
 		if err != nil {
-			mgr.Logger().Warnf("Schema registry %s does not answer for %s: its orders wait, others go on: %v", address, what, err)
+			mgr.Logger().Warnf("Schema registry %s does not answer for %s: its orders wait, others go on: %v", access, what, shown.Err(err))
 			return
 		}
-		mgr.Logger().Infof("Schema registry %s answers for %s again", address, what)
+		mgr.Logger().Infof("Schema registry %s answers for %s again", access, what)
 	}
 	opts.OnState = func(err error) {
 		if err != nil {
 			unreachable.Set(1)
-			mgr.Logger().Warnf("Schema registry %s cannot be reached, messages wait: %v", address, shown.Err(err))
+			mgr.Logger().Warnf("Schema registry %s cannot be reached, messages wait: %v", access, shown.Err(err))
 			return
 		}
 		unreachable.Set(0)
-		mgr.Logger().Infof("Schema registry %s is back", address)
+		mgr.Logger().Infof("Schema registry %s is back", access)
 	}
 	return registry.New(reader, opts)
 }
@@ -151,21 +161,4 @@ func positive(conf *service.ParsedConfig, field string) (time.Duration, error) {
 		return 0, fmt.Errorf("field %s.%s: %v is not allowed, must be above 0, such as 5s", fieldRegistry, field, d)
 	}
 	return d, nil
-}
-
-func addresses(joined string) ([]string, error) {
-	var all []string
-	for address := range strings.SplitSeq(joined, ",") {
-		address = strings.TrimSpace(address)
-		u, err := url.Parse(address)
-		switch {
-		case err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https":
-			return nil, fmt.Errorf("field %s.%s: %q is not allowed, must be like http://host:8081 or https://host", fieldRegistry, fieldURL, address)
-		case u.User != nil:
-			// It would end up in logs and errors.
-			return nil, fmt.Errorf("field %s.%s: %q is not allowed, user and password belong into %s.basic_auth", fieldRegistry, fieldURL, u.Redacted(), fieldRegistry)
-		}
-		all = append(all, address)
-	}
-	return all, nil
 }

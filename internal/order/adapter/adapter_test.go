@@ -5,6 +5,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/redpanda-data/benthos/v4/public/service"
@@ -43,23 +44,40 @@ func TestWithoutAddressThereIsNoRegistry(t *testing.T) {
 }
 
 func TestRequestsCarryTheLogin(t *testing.T) {
-	var user, password string
+	var login []string
 	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
-		user, password, _ = req.BasicAuth()
+		login = nil
+		if user, password, ok := req.BasicAuth(); ok {
+			login = []string{user, password}
+		}
 		w.WriteHeader(http.StatusNotFound)
 		_, _ = w.Write([]byte(`{"error_code":40403,"message":"schema not found"}`))
 	}))
 	defer server.Close()
 	reader, err := order.ParseSchema(schemas.Order)
 	require.NoError(t, err)
-	c, err := adapter.Registry(parse(t, `
+	host := strings.TrimPrefix(server.URL, "https://")
+	for name, test := range map[string]struct {
+		url, auth string
+		want      []string
+	}{
+		"of basic_auth":            {server.URL, `{ enabled: true, username: me, password: " secret" }`, []string{"me", " secret"}},
+		"of the address":           {"https://u:p%40@" + host, `{ enabled: true, username: "", password: "" }`, []string{"u", "p@"}},
+		"of both":                  {"https://u:p@" + host, `{ enabled: true, username: me, password: secret }`, []string{"u", "p"}},
+		"none, without a username": {server.URL, `{ enabled: true, username: "", password: "" }`, nil},
+		"none, off":                {server.URL, `{ enabled: false, username: me, password: secret }`, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c, err := adapter.Registry(parse(t, `
 registry:
-  url: `+server.URL+`
+  url: "`+test.url+`"
   tls: { enabled: true, skip_cert_verify: true }
-  basic_auth: { enabled: true, username: me, password: secret }
+  basic_auth: `+test.auth+`
 `), service.MockResources(), reader, "test")
-	require.NoError(t, err)
-	_, err = c.Decoder(t.Context(), 1)
-	require.ErrorContains(t, err, "schema not found")
-	require.Equal(t, []string{"me", "secret"}, []string{user, password})
+			require.NoError(t, err)
+			_, err = c.Decoder(t.Context(), 1)
+			require.ErrorContains(t, err, "schema not found")
+			require.Equal(t, test.want, login)
+		})
+	}
 }

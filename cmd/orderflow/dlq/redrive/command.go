@@ -11,7 +11,6 @@ import (
 	"strings"
 	"syscall"
 
-	"github.com/mattn/go-isatty"
 	"github.com/redpanda-data/benthos/v4/public/bloblang"
 	"github.com/urfave/cli/v2"
 
@@ -21,7 +20,6 @@ import (
 
 const (
 	flagTopic      = "dlq-topic"
-	flagRegistry   = "registry"
 	flagID         = "id"
 	flagWhere      = "where"
 	flagMap        = "map"
@@ -34,7 +32,9 @@ const (
 	flagJSON       = "json"
 )
 
-var topicFlag = &cli.StringFlag{Name: flagTopic, Usage: "the `TOPIC` of the dead letters", EnvVars: []string{"DLQ_TOPIC"}, Value: "orders-dlq"}
+func topicFlag() cli.Flag {
+	return &cli.StringFlag{Name: flagTopic, Usage: "the `TOPIC` of the dead letters", EnvVars: []string{"DLQ_TOPIC"}, Value: "orders-dlq"}
+}
 
 // Command returns the command `redrive`.
 func Command() *cli.Command {
@@ -55,9 +55,7 @@ headers. --map changes root, which begins as the order; the result is validated 
 and what fails then is not sent and stays open.
 
 Exit status: 0 if all was looked at, 1 if it failed or was interrupted, 2 for a wrong call.`,
-		Flags: cluster.Flags(
-			topicFlag,
-			&cli.StringFlag{Name: flagRegistry, Usage: "comma-separated `URLS` of the schema registry", EnvVars: []string{"SCHEMA_REGISTRY_URL"}, DefaultText: "none"},
+		Flags: cluster.Flags(append(append([]cli.Flag{topicFlag()}, cluster.RegistryFlags()...),
 			&cli.StringSliceFlag{Name: flagID, Usage: "only the letter with this dlq_id `ID`, or at this place of the DLQ; can be repeated"},
 			&cli.StringFlag{Name: flagWhere, Usage: "only letters for which this `BLOBLANG` is true", EnvVars: []string{"REDRIVE_WHERE"}, Value: "true"},
 			&cli.StringFlag{Name: flagMap, Usage: "`BLOBLANG` that mends the order", EnvVars: []string{"REDRIVE_MAP"}},
@@ -68,7 +66,7 @@ Exit status: 0 if all was looked at, 1 if it failed or was interrupted, 2 for a 
 			&cli.StringFlag{Name: flagTarget, Usage: "the `TOPIC` to send to; empty: the one that each letter came from", EnvVars: []string{"REDRIVE_TARGET"}},
 			&cli.BoolFlag{Name: flagAllowOther, Usage: "let --target be another topic than the one that a letter came from"},
 			&cli.BoolFlag{Name: flagJSON, Usage: "print one JSON document"},
-		),
+		)...),
 		Action: action,
 	}
 }
@@ -78,12 +76,16 @@ func action(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	registry, err := cluster.ParseRegistry(c)
+	if err != nil {
+		return err
+	}
 	o := options{
-		kafka: kafka, topic: c.String(flagTopic), registry: c.String(flagRegistry),
+		kafka: kafka, topic: c.String(flagTopic), registry: registry,
 		ids: c.StringSlice(flagID), where: c.String(flagWhere), mapping: c.String(flagMap),
 		dryRun: c.Bool(flagDryRun), rate: c.Float64(flagRate), limit: c.Int(flagLimit),
 		maxRedrives: c.Int(flagMax), target: c.String(flagTarget), allowOther: c.Bool(flagAllowOther),
-		terminal: isTerminal(c),
+		terminal: exit.Terminal(c.App.ErrWriter),
 	}
 	if strings.TrimSpace(o.where) == "" {
 		o.where = "true"
@@ -107,15 +109,11 @@ func action(c *cli.Context) error {
 	return err
 }
 
-func isTerminal(c *cli.Context) bool {
-	f, ok := c.App.ErrWriter.(*os.File)
-	return ok && isatty.IsTerminal(f.Fd()) && os.Getenv("TERM") != "dumb"
-}
-
 // options are what the flags say.
 type options struct {
 	kafka              cluster.Cluster
-	topic, registry    string
+	topic              string
+	registry           cluster.Registry
 	ids                []string
 	where, mapping     string
 	dryRun             bool

@@ -13,6 +13,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/orderflow/orderflow/cmd/orderflow/environment"
 	"github.com/orderflow/orderflow/config"
 	"github.com/orderflow/orderflow/plugins/dlqredrive"
 )
@@ -96,7 +97,11 @@ func (o options) build(watch *dlqredrive.Watch) (*service.Stream, error) {
 		return nil, err
 	}
 	b := env.NewStreamBuilder()
-	b.SetEnvVarLookupFunc(o.lookup)
+	lookup, err := environment.InYAML(o.lookup, text)
+	if err != nil {
+		return nil, err
+	}
+	b.SetEnvVarLookupFunc(lookup)
 	b.SetLogger(slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: logLevel(os.Getenv("LOG_LEVEL"))})))
 	if err := b.SetYAML(string(text)); err != nil {
 		return nil, err
@@ -109,8 +114,12 @@ func (o options) build(watch *dlqredrive.Watch) (*service.Stream, error) {
 		ids[i] = id
 	}
 	const processor = "pipeline.processors.0.dlq_redrive."
+	// The host blanks secrets when fields are set, but not those that are set with them.
+	const decode, encode = processor + "decode.0.order_decode.registry.", processor + "encode.1.order_encode.registry."
 	if err := b.SetFields(
 		"http.enabled", false,
+		decode+"url", o.registry.URL, decode+"basic_auth.password", o.registry.Password,
+		encode+"url", o.registry.URL, encode+"basic_auth.password", o.registry.Password,
 		"input.dlq_redrive.dry_run", o.dryRun,
 		processor+"ids", ids,
 		processor+"where", o.where,
@@ -125,13 +134,14 @@ func (o options) build(watch *dlqredrive.Watch) (*service.Stream, error) {
 // lookup is the environment of the pipeline: what the flags say, and nothing else.
 func (o options) lookup(name string) (string, bool) {
 	value, ok := map[string]string{
-		"KAFKA_BROKERS":       o.kafka.String(),
-		"DLQ_TOPIC":           o.topic,
-		"SCHEMA_REGISTRY_URL": o.registry,
-		"REDRIVE_RATE":        strconv.FormatFloat(o.rate, 'f', -1, 64),
-		"REDRIVE_LIMIT":       strconv.Itoa(o.limit),
-		"MAX_REDRIVES":        strconv.Itoa(o.maxRedrives),
-		"REDRIVE_TARGET":      o.target,
+		"KAFKA_BROKERS":          o.kafka.String(),
+		"DLQ_TOPIC":              o.topic,
+		"SCHEMA_REGISTRY_USER":   o.registry.User,
+		"SCHEMA_REGISTRY_TLS_CA": o.registry.CA,
+		"REDRIVE_RATE":           strconv.FormatFloat(o.rate, 'f', -1, 64),
+		"REDRIVE_LIMIT":          strconv.Itoa(o.limit),
+		"MAX_REDRIVES":           strconv.Itoa(o.maxRedrives),
+		"REDRIVE_TARGET":         o.target,
 	}[name]
 	return value, ok
 }

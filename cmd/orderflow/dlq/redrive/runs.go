@@ -34,7 +34,7 @@ goes on, or was killed.
 
 Exit status: 0, 1 if it could not be read, 2 for a wrong call.`,
 		Flags: cluster.Flags(
-			topicFlag,
+			topicFlag(),
 			&cli.BoolFlag{Name: flagJSON, Usage: "print one JSON document"},
 			&cli.DurationFlag{Name: "timeout", Usage: "how long it may take", Value: time.Minute},
 		),
