@@ -50,15 +50,18 @@ func (l *Letter) At() time.Time {
 // Parse reads a record without decoding its order.
 func Parse(r *kgo.Record) Letter {
 	l := Letter{Place: redrive.Place{Topic: r.Topic, Partition: r.Partition, Offset: r.Offset}, Record: r}
-	l.Letter = Describe(func(name string) ([]byte, bool) {
-		for i := len(r.Headers) - 1; i >= 0; i-- {
-			if r.Headers[i].Key == name {
-				return r.Headers[i].Value, true
-			}
-		}
-		return nil, false
-	}, l.Place)
+	l.Letter = Describe(l.header, l.Place)
 	return l
+}
+
+// header returns the header of that name that counts, which is the last.
+func (l *Letter) header(name string) ([]byte, bool) {
+	for i := len(l.Record.Headers) - 1; i >= 0; i-- {
+		if l.Record.Headers[i].Key == name {
+			return l.Record.Headers[i].Value, true
+		}
+	}
+	return nil, false
 }
 
 // Describe reads what headers, which are looked up by name, say of the letter at a place. See
@@ -72,7 +75,11 @@ func Describe(header func(name string) ([]byte, bool), place redrive.Place) dead
 // Decode decodes the order. Its error is that of a context that ended while a registry was waited
 // for; a value that is no order is none, nor is a registry that does not answer, see Undecodable.
 func (l *Letter) Decode(ctx context.Context, d *order.ValueDecoder) error {
-	o, _, err := d.Decode(ctx, l.Record.Value)
+	schemaID, ok := l.header(order.SchemaIDHeader)
+	if ok && schemaID == nil {
+		schemaID = []byte{}
+	}
+	o, _, err := d.Decode(ctx, l.Record.Value, schemaID)
 	switch _, told := errors.AsType[*failure.Error](err); {
 	case err == nil:
 		l.Order = &o
