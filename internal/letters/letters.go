@@ -54,18 +54,20 @@ func (l *Letter) At() time.Time {
 // Parse reads a record without decoding its order.
 func Parse(r *kgo.Record) Letter {
 	l := Letter{Place: redrive.Place{Topic: r.Topic, Partition: r.Partition, Offset: r.Offset}, Record: r}
-	header := func(name string) ([]byte, bool) {
-		for i := len(r.Headers) - 1; i >= 0; i-- {
-			if r.Headers[i].Key == name {
-				return r.Headers[i].Value, true
-			}
-		}
-		return nil, false
-	}
-	l.Letter = Describe(header, l.Place)
+	l.Letter = Describe(l.header, l.Place)
 	_, unreadable := committed.Unreadable(r)
-	l.NoRecord = unreadable != nil || r.Key == nil && r.Value == nil && deadletter.SaysWhereOnly(header)
+	l.NoRecord = unreadable != nil || r.Key == nil && r.Value == nil && deadletter.SaysWhereOnly(l.header)
 	return l
+}
+
+// header returns the header of that name that counts, which is the last.
+func (l *Letter) header(name string) ([]byte, bool) {
+	for i := len(l.Record.Headers) - 1; i >= 0; i-- {
+		if l.Record.Headers[i].Key == name {
+			return l.Record.Headers[i].Value, true
+		}
+	}
+	return nil, false
 }
 
 // CodeNoRecord is the code of ErrNoRecord.
@@ -102,7 +104,11 @@ func (l *Letter) Decode(ctx context.Context, d *order.ValueDecoder) error {
 		l.Undecodable = ErrNoRecord(l.Letter)
 		return nil
 	}
-	o, _, err := d.Decode(ctx, l.Record.Value)
+	schemaID, ok := l.header(order.SchemaIDHeader)
+	if ok && schemaID == nil {
+		schemaID = []byte{}
+	}
+	o, _, err := d.Decode(ctx, l.Record.Value, schemaID)
 	switch _, told := errors.AsType[*failure.Error](err); {
 	case err == nil:
 		l.Order = &o

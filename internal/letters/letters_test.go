@@ -16,6 +16,7 @@ import (
 	"github.com/orderflow/orderflow/config/schemas"
 	"github.com/orderflow/orderflow/internal/deadletter"
 	"github.com/orderflow/orderflow/internal/devbroker"
+	"github.com/orderflow/orderflow/internal/failure"
 	"github.com/orderflow/orderflow/internal/order"
 	"github.com/orderflow/orderflow/internal/redrive"
 )
@@ -188,6 +189,57 @@ type unreachable struct{}
 func (unreachable) Decoder(ctx context.Context, _ uint32) (*order.Decoder, error) {
 	<-ctx.Done()
 	return nil, fmt.Errorf("waiting for the schema registry: %w", ctx.Err())
+}
+
+func (u unreachable) DecoderByGUID(ctx context.Context, _ string) (*order.Decoder, error) {
+	return u.Decoder(ctx, 0)
+}
+
+// registry is one that has one schema: that of an order whose first fields are swapped.
+type registry struct{ decoder *order.Decoder }
+
+func (r registry) Decoder(context.Context, uint32) (*order.Decoder, error) { return r.decoder, nil }
+
+func (r registry) DecoderByGUID(context.Context, string) (*order.Decoder, error) {
+	return r.decoder, nil
+}
+
+func TestALetterIsReadByTheSchemaInItsHeader(t *testing.T) {
+	const header = order.SchemaIDHeader
+	reader, err := order.ParseSchema(schemas.Order)
+	require.NoError(t, err)
+	writer, err := order.ParseSchema(`{"type":"record","name":"Order","fields":[{"name":"product","type":"string"},{"name":"orderId","type":"string"},{"name":"price","type":"double"}]}`)
+	require.NoError(t, err)
+	swapped, err := order.NewDecoder(reader, writer)
+	require.NoError(t, err)
+	id := []byte("\x00\x00\x00\x00\x07")
+	for name, c := range map[string]struct {
+		registry order.Decoders
+		headers  []kgo.RecordHeader
+		id, code string
+	}{
+		"no header":               {registry{swapped}, nil, "A-1", ""},
+		"an id":                   {registry{swapped}, []kgo.RecordHeader{{Key: header, Value: id}}, "Pen", ""},
+		"the last of two counts":  {registry{swapped}, []kgo.RecordHeader{{Key: header, Value: []byte("x")}, {Key: header, Value: id}}, "Pen", ""},
+		"no registry":             {nil, []kgo.RecordHeader{{Key: header, Value: id}}, "", order.CodeRegistryMissing},
+		"a header that is null":   {registry{swapped}, []kgo.RecordHeader{{Key: header}}, "", order.CodeSchemaHeaderInvalid},
+		"a header that is broken": {registry{swapped}, []kgo.RecordHeader{{Key: header, Value: []byte("x")}}, "", order.CodeSchemaHeaderInvalid},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := decoder(t)
+			d.Registry = c.registry
+			l := Parse(&kgo.Record{Topic: "orders-dlq", Value: []byte(pen), Headers: c.headers})
+			require.NoError(t, l.Decode(t.Context(), d))
+			if c.code != "" {
+				_, code := failure.Of(l.Undecodable)
+				require.Equal(t, c.code, code)
+				require.Nil(t, l.Order)
+				return
+			}
+			require.NoError(t, l.Undecodable)
+			require.Equal(t, c.id, l.Order.ID)
+		})
+	}
 }
 
 func TestAnOutageOfTheRegistryIsNotTheLettersFault(t *testing.T) {

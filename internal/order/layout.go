@@ -6,170 +6,158 @@ import (
 	"fmt"
 	"math"
 	"unicode/utf8"
-
-	"github.com/hamba/avro/v2"
 )
 
-// maxDepth and maxTypes bound how deep types may be nested in a writer's schema, and how many
-// there may be once each named type is written out wherever it is used.
+// avroType is what a value is in Avro.
+type avroType uint8
+
 const (
-	maxDepth = 64
-	maxTypes = 10_000
+	typeNull avroType = iota
+	typeBoolean
+	typeInt
+	typeLong
+	typeFloat
+	typeDouble
+	typeBytes
+	typeString
+	typeRecord
+	typeEnum
+	typeArray
+	typeMap
+	typeUnion
+	typeFixed
 )
 
-// layout is what the bytes of a value look like, compiled from its writer's schema. Walking it
-// over a record before the library decodes the record makes the decoding strict and safe: hamba
-// takes a record that ends too early for a good one, allocates what a length says before it
-// looks whether so many bytes are there, and loops for as long as an array's count says.
+func (t avroType) String() string {
+	return [...]string{"null", "boolean", "int", "long", "float", "double", "bytes", "string", "record", "enum", "array", "map", "union", "fixed"}[t]
+}
+
+var primitives = map[string]avroType{
+	"null": typeNull, "boolean": typeBoolean, "int": typeInt, "long": typeLong,
+	"float": typeFloat, "double": typeDouble, "bytes": typeBytes, "string": typeString,
+}
+
+// maxNested bounds how deep values of a recursive type may be nested, since each level takes a
+// piece of the stack.
+const maxNested = 10_000
+
+// layout is what the bytes of a type look like. A named type has one layout, so that a recursive
+// type is a cycle.
+//
+// Skipping a value takes no memory, and no more steps than a few for each of its bytes, whatever
+// the bytes and the schema say: what cannot have bytes is left out, and lengths are checked against
+// the record before they are believed.
 type layout struct {
-	kind  avro.Type
-	name  string // of the field, within a record
-	size  int    // bytes of a fixed, symbols of an enum
-	inner []*layout
+	typ     avroType
+	name    string // the full name of a record, enum or fixed
+	size    int    // bytes of a fixed, symbols of an enum
+	decimal bool   // bytes or a fixed that hold a decimal of this scale
+	scale   int
+	fields  []field   // of a record, as they are written
+	inner   []*layout // the branches of a union, the items of an array, the values of a map
+
+	// parts is what skipping goes by: the fields of a record that have bytes; else inner.
+	parts []*layout
+	empty emptiness
 }
 
-// newLayout refuses what has no bounded walk: recursive types, and arrays whose items have no
-// bytes. An order needs neither.
-func newLayout(s avro.Schema) (*layout, error) {
-	types := 0
-	return layoutOf(s, 0, &types)
+type field struct {
+	name    string
+	aliases []string
+	layout  *layout
+	def     any
+	hasDef  bool
 }
 
-func layoutOf(s avro.Schema, depth int, types *int) (*layout, error) {
-	if *types++; depth > maxDepth || *types > maxTypes {
-		return nil, errors.New("the schema is recursive, or has too many or too deeply nested types")
-	}
-	l := &layout{kind: s.Type()}
-	add := func(s avro.Schema, name string) error {
-		in, err := layoutOf(s, depth+1, types)
-		if err != nil {
-			return err
-		}
-		if in.kind == avro.Null && l.kind != avro.Union {
-			return errors.New("the schema has type null outside of a union") // hamba cannot skip it
-		}
-		in.name = name
-		l.inner = append(l.inner, in)
-		return nil
-	}
-	switch s := s.(type) {
-	case *avro.RefSchema:
-		return layoutOf(s.Schema(), depth+1, types)
-	case *avro.RecordSchema:
-		for _, f := range s.Fields() {
-			if err := add(f.Type(), f.Name()); err != nil {
-				return nil, err
+type emptiness uint8
+
+const (
+	unknown emptiness = iota
+	asked
+	empty
+	notEmpty
+)
+
+// isEmpty tells whether values of this type have no bytes at all.
+func (l *layout) isEmpty() bool {
+	if l.empty == unknown {
+		l.empty = asked
+		found := notEmpty
+		switch {
+		case l.typ == typeNull, l.typ == typeFixed && l.size == 0:
+			found = empty
+		case l.typ == typeRecord:
+			found = empty
+			for _, f := range l.fields {
+				if !f.layout.isEmpty() {
+					found = notEmpty
+				}
 			}
 		}
-	case *avro.UnionSchema:
-		for _, t := range s.Types() {
-			if err := add(t, ""); err != nil {
-				return nil, err
-			}
-		}
-	case *avro.ArraySchema:
-		if err := add(s.Items(), ""); err != nil {
-			return nil, err
-		}
-		if l.inner[0].empty() {
-			return nil, errors.New("the schema has an array whose items have no bytes")
-		}
-	case *avro.MapSchema:
-		if err := add(s.Values(), ""); err != nil {
-			return nil, err
-		}
-	case *avro.EnumSchema:
-		l.size = len(s.Symbols())
-	case *avro.FixedSchema:
-		if l.size = s.Size(); l.size < 0 {
-			return nil, fmt.Errorf("the schema has a fixed type of size %d", l.size)
-		}
+		l.empty = found
 	}
-	return l, nil
+	// While it is asked, a record was met within itself: it has no values that end.
+	return l.empty == empty
 }
 
-// empty says whether a value of this type can have no bytes at all.
-func (l *layout) empty() bool {
-	switch l.kind {
-	case avro.Null:
-		return true
-	case avro.Fixed:
-		return l.size == 0
-	case avro.Record:
-		for _, f := range l.inner {
-			if !f.empty() {
-				return false
-			}
-		}
-		return true
-	default:
-		return false
+// skip checks the value at the start of b and returns what follows it.
+func (l *layout) skip(b []byte, nested int) ([]byte, error) {
+	if nested > maxNested {
+		return nil, fmt.Errorf("values are nested deeper than %d levels", maxNested)
 	}
-}
-
-// walk checks the value at the start of b and returns what follows it.
-func (l *layout) walk(b []byte) ([]byte, error) {
-	switch l.kind {
-	case avro.Null:
+	switch l.typ {
+	case typeNull:
 		return b, nil
-	case avro.Boolean:
+	case typeBoolean:
 		if len(b) > 0 && b[0] > 1 {
 			return nil, fmt.Errorf("boolean is %d, must be 0 or 1", b[0])
 		}
-		return skip(b, 1)
-	case avro.Int:
+		return skipBytes(b, 1)
+	case typeInt:
 		_, b, err := readInt(b)
 		return b, err
-	case avro.Long:
+	case typeLong:
 		_, b, err := readLong(b)
 		return b, err
-	case avro.Float:
-		return skip(b, 4)
-	case avro.Double:
-		return skip(b, 8)
-	case avro.Fixed:
-		return skip(b, int64(l.size))
-	case avro.Bytes, avro.String:
-		n, b, err := readLong(b)
-		if err != nil {
-			return nil, err
+	case typeFloat:
+		return skipBytes(b, 4)
+	case typeDouble:
+		return skipBytes(b, 8)
+	case typeFixed:
+		return skipBytes(b, int64(l.size))
+	case typeBytes, typeString:
+		raw, b, err := readBytes(b)
+		if err == nil && l.typ == typeString && !utf8.Valid(raw) {
+			err = errNotUTF8
 		}
-		rest, err := skip(b, n)
-		if err == nil && l.kind == avro.String && !utf8.Valid(b[:n]) {
-			err = errors.New("string is not valid UTF-8")
-		}
-		return rest, err
-	case avro.Enum:
+		return b, err
+	case typeEnum:
 		n, b, err := readInt(b)
 		if err == nil && (n < 0 || n >= int64(l.size)) {
 			err = fmt.Errorf("enum has symbol %d of %d", n, l.size)
 		}
 		return b, err
-	case avro.Union:
-		n, b, err := readInt(b)
+	case typeUnion:
+		n, b, err := l.readBranch(b)
 		if err != nil {
 			return nil, err
 		}
-		if n < 0 || n >= int64(len(l.inner)) {
-			return nil, fmt.Errorf("union has branch %d of %d", n, len(l.inner))
-		}
-		return l.inner[n].walk(b)
-	case avro.Array, avro.Map:
-		return l.walkBlocks(b)
-	case avro.Record:
+		return l.parts[n].skip(b, nested+1)
+	case typeArray, typeMap:
+		return l.skipBlocks(b, nested)
+	default: // typeRecord
 		var err error
-		for _, f := range l.inner {
-			if b, err = f.walk(b); err != nil {
-				return nil, fmt.Errorf("field %s: %w", f.name, err)
+		for _, part := range l.parts {
+			if b, err = part.skip(b, nested+1); err != nil {
+				return nil, err
 			}
 		}
 		return b, nil
-	default:
-		return nil, fmt.Errorf("type %s is not supported", l.kind)
 	}
 }
 
-func (l *layout) walkBlocks(b []byte) ([]byte, error) {
+func (l *layout) skipBlocks(b []byte, nested int) ([]byte, error) {
+	item := l.parts[0]
 	for {
 		n, rest, err := readLong(b)
 		if err != nil {
@@ -185,35 +173,56 @@ func (l *layout) walkBlocks(b []byte) ([]byte, error) {
 			}
 			if size != 0 {
 				// The count is not looked at: whoever skips the block goes by its size.
-				if b, err = skip(b, size); err != nil {
+				if b, err = skipBytes(b, size); err != nil {
 					return nil, err
 				}
 				continue
 			}
 			n = -n
 		}
+		if l.typ == typeArray && n > 0 && item.isEmpty() {
+			continue
+		}
 		// Every item has a byte or more.
 		if n < 0 || n > int64(len(b)) {
 			return nil, fmt.Errorf("block of %d items in %d bytes", n, len(b))
 		}
 		for range n {
-			if l.kind == avro.Map {
-				size, rest, err := readLong(b)
-				if err != nil {
-					return nil, err
-				}
-				if b, err = skip(rest, size); err != nil {
+			if l.typ == typeMap {
+				if _, b, err = readBytes(b); err != nil {
 					return nil, err
 				}
 			}
-			if b, err = l.inner[0].walk(b); err != nil {
+			if b, err = item.skip(b, nested+1); err != nil {
 				return nil, err
 			}
 		}
 	}
 }
 
-func skip(b []byte, n int64) ([]byte, error) {
+// readBranch reads which branch of the union was written.
+func (l *layout) readBranch(b []byte) (int, []byte, error) {
+	n, b, err := readInt(b)
+	if err == nil && (n < 0 || n >= int64(len(l.inner))) {
+		err = fmt.Errorf("union has branch %d of %d", n, len(l.inner))
+	}
+	return int(n), b, err
+}
+
+var errNotUTF8 = errors.New("string is not valid UTF-8")
+
+func readBytes(b []byte) (raw, rest []byte, err error) {
+	n, b, err := readLong(b)
+	if err != nil {
+		return nil, nil, err
+	}
+	if rest, err = skipBytes(b, n); err != nil {
+		return nil, nil, err
+	}
+	return b[:n], rest, nil
+}
+
+func skipBytes(b []byte, n int64) ([]byte, error) {
 	if n < 0 {
 		return nil, fmt.Errorf("length is %d", n)
 	}

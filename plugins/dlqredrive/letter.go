@@ -11,6 +11,7 @@ import (
 	"github.com/orderflow/orderflow/internal/deadletter"
 	"github.com/orderflow/orderflow/internal/letters"
 	"github.com/orderflow/orderflow/internal/metadata"
+	"github.com/orderflow/orderflow/internal/order"
 	"github.com/orderflow/orderflow/internal/redrive"
 	"github.com/orderflow/orderflow/internal/session"
 )
@@ -76,7 +77,8 @@ func (l *letter) resent(value []byte) *kgo.Record {
 		rec.Partition = int32(l.about.Partition)
 	}
 	for _, h := range l.rec.Headers {
-		if !deadletter.IsOurs(h.Key) {
+		// The id of a schema tells of the bytes as they were: it would make others of the mended ones.
+		if !deadletter.IsOurs(h.Key) && !(l.mended && h.Key == order.SchemaIDHeader) {
 			rec.Headers = append(rec.Headers, h)
 		}
 	}

@@ -1,7 +1,9 @@
 package dlqredrive
 
 import (
+	"bytes"
 	"encoding/json"
+	"slices"
 	"testing"
 	"time"
 
@@ -141,6 +143,22 @@ func TestAMappingMendsAndWhatItCannotMendStaysOpen(t *testing.T) {
 			require.NoError(t, json.Unmarshal(r.Value, &order))
 			require.GreaterOrEqual(t, order.Price, 5.0)
 		}
+	})
+}
+
+func TestAMendedOrderLosesTheSchemaOfItsFormerBytes(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		schema := kgo.RecordHeader{Key: "__value_schema_id", Value: []byte("\x00\x00\x00\x00\x07")}
+		w.letters(2, schema)
+		require.EqualValues(t, 1, w.run("", `ids: ["orders/0/0"]`, "").Counts.Sent)
+		require.EqualValues(t, 1, w.run("", "map: root.price = 5", "").Counts.Sent)
+		kept := map[string]bool{}
+		for _, r := range w.records("orders") {
+			kept[string(r.Key)] = slices.ContainsFunc(r.Headers, func(h kgo.RecordHeader) bool {
+				return h.Key == schema.Key && bytes.Equal(h.Value, schema.Value)
+			})
+		}
+		require.Equal(t, map[string]bool{"k0": true, "k1": false}, kept)
 	})
 }
 

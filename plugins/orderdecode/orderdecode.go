@@ -46,13 +46,13 @@ func spec() *service.ConfigSpec {
 		Categories("Parsing").
 		Summary("Decodes Avro orders into documents such as `{\"orderId\":\"A-1\",\"product\":\"Pen\",\"price\":1.5}`.").
 		Description(`
-Values are plain Avro binary, written with the schema of `+"`schema_path`"+`, or, if there is a registry, also the Confluent wire format (a zero byte, the schema id in four bytes, the record). Both may be mixed in one topic, since each message is looked at by itself: it is framed if it begins with a zero byte, the registry knows the id, and the rest is a record of that schema; all else is plain. The schema that an order was written with is resolved to that of `+"`schema_path`"+`, so older and newer versions can be read.
+Values are plain Avro binary, written with the schema of `+"`schema_path`"+`, or, if there is a registry, also the Confluent wire format (a zero byte, the schema id in four bytes, the record). Both may be mixed in one topic, since each message is looked at by itself: it is framed if it begins with a zero byte, the registry knows the id, and the rest is a record of that schema; all else is plain. A schema id or GUID in the metadata `+"`__value_schema_id`"+` (a header of newer serializers of Confluent) comes before all that, and is refused where there is no registry. The schema that an order was written with is resolved to that of `+"`schema_path`"+`, so older and newer versions can be read, and those of others: nullable fields, decimals, other names and further fields.
 
 While the registry cannot be reached, messages wait. They do not fail. Those of the input `+"`kafka_transactional`"+` wait in its state topic, and hold up no other: they get an error that `+"`backoff_retry` or `dead_letter`"+`, whichever comes first, takes for that. So do those whose schema alone the registry does not answer for. With other inputs all wait here while the registry cannot be reached; where it does not answer for one schema, its messages get that error, and wait if this processor is among the children of a `+"`backoff_retry`"+`.
 
 The value as it came in is kept in the metadata `+"`original_value`"+` (as bytes, null for a null value), whether the message could be decoded or not; not of messages of the input `+"`kafka_transactional`"+`, which keeps it itself. Messages that already carry an error are left alone.
 
-A message that is no order gets a permanent error with one of these codes: `+"`null_value`, `empty_value`, `decode_failed`, `registry_missing`, `schema_incompatible`, `schema_refused`"+`. An error that may pass, and is for `+"`backoff_retry`"+` to try again, has the code `+"`unknown_schema_id` or `schema_refused`"+`.`).
+A message that is no order gets a permanent error with one of these codes: `+"`null_value`, `empty_value`, `decode_failed`, `schema_header_invalid`, `registry_missing`, `schema_incompatible`, `schema_refused`"+`; or, where a field is null or of another type, that of the field, such as `+"`price_missing`"+`. An error that may pass, and is for `+"`backoff_retry`"+` to try again, has the code `+"`unknown_schema_id` or `schema_refused`"+`.`).
 		Field(adapter.SchemaField()).
 		Field(adapter.RegistryField()).
 		Example("From a file", "Plain Avro binary by the schema file.", `
@@ -123,7 +123,7 @@ func newProcessor(reader *order.Schema, waiting, brief order.Decoders, mgr *serv
 
 // ProcessBatch decodes each message in place.
 func (p *processor) ProcessBatch(ctx context.Context, batch service.MessageBatch) ([]service.MessageBatch, error) {
-	var plainOnes, framedOnes int64
+	decoded := map[order.Framing]int64{}
 	briefly := ctx
 	if p.brief.Registry != nil {
 		var cancel context.CancelFunc
@@ -144,24 +144,17 @@ func (p *processor) ProcessBatch(ctx context.Context, batch service.MessageBatch
 			msg.MetaSetMut(metaOriginal, value)
 			decode, until = &p.waiting, ctx
 		}
-		o, framing, err := decode.Decode(until, value)
+		o, framing, err := decode.Decode(until, value, schemaID(msg))
 		if err != nil {
 			p.failed(err)
 			msg.SetError(failure.At(p.stage, err))
 			continue
 		}
 		msg.SetStructuredMut(o.Map())
-		if framing == order.Confluent {
-			framedOnes++
-		} else {
-			plainOnes++
-		}
+		decoded[framing]++
 	}
-	if plainOnes > 0 {
-		p.metrics.decoded.Incr(plainOnes, string(order.Plain))
-	}
-	if framedOnes > 0 {
-		p.metrics.decoded.Incr(framedOnes, string(order.Confluent))
+	for framing, n := range decoded {
+		p.metrics.decoded.Incr(n, string(framing))
 	}
 	return []service.MessageBatch{batch}, nil
 }
@@ -177,6 +170,24 @@ func (p *processor) failed(err error) {
 		p.warnOnce.Do(func() {
 			p.log.Warnf("Orders come in the Confluent wire format, and there is no registry to decode them by: set registry.url. They fail with the code %s. This is logged once and counted in %s_failed_total. The first: %v", code, metricPrefix, err)
 		})
+	}
+}
+
+// schemaID returns the value of the header that names a schema, nil if the record has none. Inputs
+// make text of headers, whose bytes that keeps.
+func schemaID(msg *service.Message) []byte {
+	switch v, ok := msg.MetaGetMut(order.SchemaIDHeader); v := v.(type) {
+	case nil:
+		if !ok {
+			return nil
+		}
+		return []byte{}
+	case string:
+		return append([]byte{}, v...)
+	case []byte:
+		return append([]byte{}, v...)
+	default: // somebody's own metadata
+		return fmt.Append([]byte{}, v)
 	}
 }
 

@@ -47,6 +47,15 @@ func (k *known) Decoder(ctx context.Context, id uint32) (*order.Decoder, error) 
 	return nil, failure.NewPermanent("unknown_schema_id", fmt.Errorf("schema id %d is not known to the registry", id))
 }
 
+const knownGUID = "00112233-4455-6677-8899-aabbccddeeff"
+
+func (k *known) DecoderByGUID(ctx context.Context, guid string) (*order.Decoder, error) {
+	if guid == knownGUID {
+		return k.Decoder(ctx, 7)
+	}
+	return nil, failure.NewPermanent("unknown_schema_id", fmt.Errorf("schema GUID %s is not known to the registry", guid))
+}
+
 func build(t testing.TB, registry order.Decoders) *processor {
 	t.Helper()
 	s, err := order.ParseSchema(schemas.Order)
@@ -132,9 +141,9 @@ func TestWhatIsNoOrder(t *testing.T) {
 		"empty":                             {nil, []byte{}, "empty_value", "decoding order: the value is empty"},
 		"cut short":                         {nil, []byte(sample[:9]), "decode_failed", "decoding order: 9 bytes: field price: record ends after 1 of 8 bytes"},
 		"too long":                          {nil, []byte(sample + "x"), "decode_failed", "decoding order: 17 bytes: 1 bytes follow after the record"},
-		"JSON":                              {nil, []byte(`{"orderId":"A-1"}`), "decode_failed", "decoding order: 17 bytes: field orderId: length is -62"},
+		"JSON":                              {nil, []byte(`{"orderId":"A-1"}`), "decode_failed", "decoding order: 17 bytes: it looks like JSON text, and is no order in Avro"},
 		"one byte":                          {&known{}, []byte{0}, "decode_failed", "decoding order: 1 bytes: field product: record ends within a number"},
-		"a frame of no id, and no registry": {nil, framed(0, sample), "decode_failed", "decoding order: 21 bytes: 11 bytes follow after the record"},
+		"a frame of no id, and no registry": {nil, framed(0, sample), "decode_failed", "decoding order: 21 bytes: it looks like a frame with an id of 8 bytes (104934705), as older"},
 		"a frame, but no registry": {nil, framed(7, sample), "registry_missing",
 			"decoding order: 21 bytes: 11 bytes follow after the record (it begins like the Confluent wire format with schema id 7, which needs a registry: set registry.url)"},
 		"an unknown schema": {&known{}, framed(8, sample), "unknown_schema_id", "decoding order: 21 bytes: schema id 8 is not known to the registry"},
@@ -161,6 +170,47 @@ func TestWhatIsNoOrder(t *testing.T) {
 
 			require.NoError(t, batch[0].GetError(), "others in the batch are untouched")
 			require.NoError(t, batch[2].GetError())
+		})
+	}
+}
+
+// A header comes as text, whatever its bytes are; other inputs and mappings may set other things.
+func TestTheSchemaInTheHeader(t *testing.T) {
+	const id, guid = "\x00\x00\x00\x00\x07", "\x01\x00\x11\x22\x33\x44\x55\x66\x77\x88\x99\xaa\xbb\xcc\xdd\xee\xff"
+	for name, c := range map[string]struct {
+		registry order.Decoders
+		header   any
+		code     string
+	}{
+		"an id":                  {&known{}, id, ""},
+		"an id in bytes":         {&known{}, []byte(id), ""},
+		"a GUID":                 {&known{}, guid, ""},
+		"an unknown id":          {&known{}, "\x00\x00\x00\x00\x08", "unknown_schema_id"},
+		"null":                   {&known{}, nil, "schema_header_invalid"},
+		"null bytes":             {&known{}, []byte(nil), "schema_header_invalid"},
+		"empty":                  {&known{}, "", "schema_header_invalid"},
+		"a number":               {&known{}, 7, "schema_header_invalid"},
+		"an id, but no registry": {nil, id, "registry_missing"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			msg := service.NewMessage([]byte(sample))
+			msg.MetaSetMut("__value_schema_id", c.header)
+			_, err := build(t, c.registry).ProcessBatch(t.Context(), service.MessageBatch{msg})
+			require.NoError(t, err)
+			if c.code != "" {
+				_, code := failure.Of(msg.GetError())
+				require.Equal(t, c.code, code)
+				content, err := msg.AsBytes()
+				require.NoError(t, err)
+				require.Equal(t, sample, string(content), "the content stays")
+				return
+			}
+			require.NoError(t, msg.GetError())
+			doc, err := msg.AsStructured()
+			require.NoError(t, err)
+			require.Equal(t, sampleDoc, doc)
+			header, _ := msg.MetaGetMut("__value_schema_id")
+			require.Equal(t, c.header, header, "it stays, for the dead letter")
 		})
 	}
 }
@@ -309,6 +359,10 @@ type slow struct{}
 func (slow) Decoder(ctx context.Context, _ uint32) (*order.Decoder, error) {
 	<-ctx.Done()
 	return nil, failure.NewUnavailable("registry_unavailable", ctx.Err())
+}
+
+func (s slow) DecoderByGUID(ctx context.Context, _ string) (*order.Decoder, error) {
+	return s.Decoder(ctx, 0)
 }
 
 // The transaction of a batch waits for it, however many of its schemas are asked for.

@@ -158,6 +158,7 @@ func (p *processor) ProcessBatch(ctx context.Context, batch service.MessageBatch
 			continue
 		}
 		msg.SetBytes(value)
+		msg.MetaDelete(order.SchemaIDHeader) // it told of the bytes that were decoded
 		encoded++
 	}
 	if encoded > 0 {

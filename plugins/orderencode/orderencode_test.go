@@ -1,6 +1,7 @@
 package orderencode
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -62,6 +63,25 @@ func TestPlainOrders(t *testing.T) {
 		require.NoError(t, msg.GetError())
 		require.Equal(t, sample, content(t, msg))
 	}
+}
+
+// What was decoded by the schema that a header names is encoded by another: the header would make
+// readers take it for the former.
+func TestAHeaderWithASchemaIsDropped(t *testing.T) {
+	msg, broken := service.NewMessage([]byte(doc)), service.NewMessage([]byte(`{}`))
+	for _, m := range []*service.Message{msg, broken} {
+		m.MetaSetMut("__value_schema_id", "\x00\x00\x00\x00\x07")
+		m.MetaSetMut("__key_schema_id", "\x00\x00\x00\x00\x08")
+	}
+	run(t, build(t, ``), msg, broken)
+	require.NoError(t, msg.GetError())
+	_, kept := msg.MetaGetMut("__value_schema_id")
+	require.False(t, kept)
+	_, kept = msg.MetaGetMut("__key_schema_id")
+	require.True(t, kept, "the key is as it was")
+	require.Error(t, broken.GetError())
+	_, kept = broken.MetaGetMut("__value_schema_id")
+	require.True(t, kept, "its bytes are as they were")
 }
 
 func TestANewerSchemaAddsItsDefaults(t *testing.T) {
@@ -166,9 +186,15 @@ func TestWrongConfig(t *testing.T) {
 	strict := filepath.Join(t.TempDir(), "strict.avsc")
 	require.NoError(t, os.WriteFile(strict, []byte(`{"type":"record","name":"Order","fields":[{"name":"orderId","type":"string"},
 		{"name":"product","type":"string"},{"name":"price","type":"double"},{"name":"customer","type":"string"}]}`), 0o600))
+	recursive, large := filepath.Join(t.TempDir(), "recursive.avsc"), filepath.Join(t.TempDir(), "large.avsc")
+	require.NoError(t, os.WriteFile(recursive, []byte(`{"type":"record","name":"Order","fields":[{"name":"orderId","type":"string"},
+		{"name":"product","type":"string"},{"name":"price","type":"double"},{"name":"next","type":"Order","default":{}}]}`), 0o600))
+	require.NoError(t, os.WriteFile(large, bytes.Repeat([]byte(" "), 2<<20), 0o600))
 	for yaml, want := range map[string]string{
-		`framing: confluent`: `field framing: "confluent" needs a registry, but registry.url is empty`,
-		`framing: avro`:      `field framing: "avro" is not allowed, must be auto, plain or confluent`,
+		`schema_path: ` + recursive: `field schema_path: preparing encoder: the schema is recursive`,
+		`schema_path: ` + large:     `field schema_path: "` + large + `": parsing schema: it has 2097152 bytes, at most 1048576 are read`,
+		`framing: confluent`:        `field framing: "confluent" needs a registry, but registry.url is empty`,
+		`framing: avro`:             `field framing: "avro" is not allowed, must be auto, plain or confluent`,
 		"subject: ''\nregistry: { url: 'http://host:8081' }": `field subject: must not be empty when there is a registry`,
 		`schema_path: no/such/order.avsc`:                    `field schema_path: open no/such/order.avsc: no such file or directory`,
 		`schema_path: ` + strict:                             `field schema_path: preparing encoder: schema field customer: has no default and an order has no such field`,

@@ -13,18 +13,19 @@ import (
 //go:embed java/pom.xml
 var javaPom []byte
 
-// Java is the client of java/Client.java, compiled.
+// Java is the classes of the folder java, compiled.
 type Java struct {
 	t         testing.TB
 	classPath string
 }
 
-// CompileJava compiles the client, which takes a second or two.
+// CompileJava compiles them, which takes a second or two.
 func CompileJava(t testing.TB) *Java {
 	t.Helper()
 	kafka.Require(t)
 	jars, classes := filepath.Join(kafka.Jars(t, javaPom), "*"), t.TempDir()
-	compile := exec.Command(kafka.Java("javac"), "-Xlint:all", "-Werror", "-cp", jars, "-d", classes, "test/clients/java/Client.java")
+	compile := exec.Command(kafka.Java("javac"), "-Xlint:all", "-Werror", "-cp", jars, "-d", classes,
+		"test/clients/java/Client.java", "test/clients/java/Resolve.java")
 	compile.Dir = child.Root(t)
 	if out, err := compile.CombinedOutput(); err != nil {
 		t.Fatalf("compiling the Java client: %v\n%s", err, out)
@@ -47,7 +48,11 @@ func (j *Java) Read(brokers, topic string) []Record {
 
 func (j *Java) run(command string, args []string) []Record {
 	j.t.Helper()
-	cmd := exec.Command(kafka.Java("java"), append([]string{"-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", j.classPath, "Client", command}, args...)...)
+	return output(j.t, j.command("Client", append([]string{command}, args...)...))
+}
+
+func (j *Java) command(class string, args ...string) *exec.Cmd {
+	cmd := exec.Command(kafka.Java("java"), append([]string{"-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", j.classPath, class}, args...)...)
 	cmd.Dir = child.Root(j.t)
-	return output(j.t, cmd)
+	return cmd
 }

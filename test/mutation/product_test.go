@@ -124,8 +124,8 @@ var product = map[string]mutant{
 
 	// Avro.
 	"ignores left-over bytes": {
-		"internal/order/codec.go", "if len(rest) > 0 {",
-		"if len(rest) > len(data) {",
+		"internal/order/decoder.go", "if len(b) > 0 {",
+		"if len(b) > len(data) {",
 		"TestRecordsThatAreNoOrders",
 	},
 	"believes a length": {
@@ -137,6 +137,21 @@ var product = map[string]mutant{
 		"internal/order/layout.go", "if n < 0 || n > int64(len(b)) {",
 		"if n < 0 {",
 		"TestRecordsThatAreNoOrders",
+	},
+	"reads a null as a value": {
+		"internal/order/decoder.go", "return nil, permanent(want.missing, \"is null\")",
+		"return b, nil",
+		"TestFieldsThatAreNull",
+	},
+	"reads what a header tells of by the built-in schema": {
+		"internal/order/value.go", "case header != nil:",
+		"case header != nil && d.Registry != nil:",
+		"TestASchemaInAHeader",
+	},
+	"goes as deep as a record says": {
+		"internal/order/layout.go", "if nested > maxNested {",
+		"if nested > 100*maxNested {",
+		"TestAListOfFiveThousandIsReadAndNoLongerOne",
 	},
 	"takes a plain record for a frame": {
 		"internal/order/framing.go", "id <= math.MaxInt32",

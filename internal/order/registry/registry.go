@@ -67,14 +67,14 @@ type Client struct {
 	sr     *sr.Client
 
 	mu        sync.RWMutex
-	decoders  map[uint32]*order.Decoder
-	ids       map[string]uint32 // by subject and schema
-	refusals  map[any]*refusal  // by schema id, or by subject and schema
-	questions map[any]*question // those under way, by the same
-	changed   chan struct{}     // closed, and made anew, when a question ends
-	outage    *outage           // nil: the registry answers
-	good      uint32            // an id that it knows; 0: none yet
-	told      budget            // of calls of OnSilence
+	decoders  map[any]*order.Decoder // by schema id, a uint32, or by GUID
+	ids       map[string]uint32      // by subject and schema
+	refusals  map[any]*refusal       // by schema id, or by subject and schema
+	questions map[any]*question      // those under way, by the same
+	changed   chan struct{}          // closed, and made anew, when a question ends
+	outage    *outage                // nil: the registry answers
+	good      uint32                 // an id that it knows; 0: none yet
+	told      budget                 // of calls of OnSilence
 }
 
 // New makes a client whose decoders resolve to the reader's schema. No request is made yet.
@@ -109,7 +109,7 @@ func New(reader *order.Schema, opts Options) (*Client, error) {
 	}
 	return &Client{
 		reader: reader, opts: opts, sr: client, changed: make(chan struct{}),
-		decoders: map[uint32]*order.Decoder{}, ids: map[string]uint32{},
+		decoders: map[any]*order.Decoder{}, ids: map[string]uint32{},
 		refusals: map[any]*refusal{}, questions: map[any]*question{},
 	}, nil
 }
@@ -139,42 +139,75 @@ type asker struct {
 }
 
 func (a *asker) Decoder(ctx context.Context, id uint32) (*order.Decoder, error) {
-	return a.client.decoder(ctx, a.patience, id)
+	return a.client.byID(ctx, a.patience, id)
+}
+
+func (a *asker) DecoderByGUID(ctx context.Context, guid string) (*order.Decoder, error) {
+	return a.client.byGUID(ctx, a.patience, guid)
 }
 
 // Decoder returns the decoder for records that were written with the schema of this id. It waits
 // while the registry cannot be reached. Its error is permanent, or may pass, or is
 // failure.Unavailable, or is that of the context.
 func (c *Client) Decoder(ctx context.Context, id uint32) (*order.Decoder, error) {
-	return c.decoder(ctx, ForRegistry, id)
+	return c.byID(ctx, ForRegistry, id)
 }
 
-func (c *Client) decoder(ctx context.Context, p Patience, id uint32) (*order.Decoder, error) {
+// DecoderByGUID is Decoder for the GUID of a schema, which is the same in all registries.
+func (c *Client) DecoderByGUID(ctx context.Context, guid string) (*order.Decoder, error) {
+	return c.byGUID(ctx, ForRegistry, guid)
+}
+
+func (c *Client) byID(ctx context.Context, p Patience, id uint32) (*order.Decoder, error) {
+	return c.decoder(ctx, p, id, "schema id", func(ctx context.Context) (sr.Schema, error) {
+		return c.sr.SchemaByID(ctx, int(id))
+	})
+}
+
+func (c *Client) byGUID(ctx context.Context, p Patience, guid string) (*order.Decoder, error) {
+	return c.decoder(ctx, p, guid, "schema GUID", func(ctx context.Context) (sr.Schema, error) {
+		s, err := c.sr.SchemaByGUID(ctx, guid)
+		return s.Schema, err
+	})
+}
+
+// decoder returns the decoder for a schema that is known by a key of this kind.
+func (c *Client) decoder(ctx context.Context, p Patience, key any, kind string, get func(context.Context) (sr.Schema, error)) (*order.Decoder, error) {
 	c.mu.RLock()
-	dec, ok := c.decoders[id]
+	dec, ok := c.decoders[key]
 	c.mu.RUnlock()
 	if ok {
 		return dec, nil
 	}
-	return ask(ctx, c, p, id, matter[*order.Decoder]{
-		what: fmt.Sprintf("schema id %d", id),
+	what := fmt.Sprintf("%s %v", kind, key)
+	return ask(ctx, c, p, key, matter[*order.Decoder]{
+		what: what,
 		unknown: func(what string, said error) error {
 			return failure.NewTransient(CodeUnknownID, fmt.Errorf("%s is not known to the registry: %w", what, said))
 		},
 		refusable: true,
 		fetch: func(ctx context.Context) (*order.Decoder, error) {
-			schema, err := c.schema(ctx, id)
+			s, err := get(ctx)
+			if err != nil {
+				return nil, err
+			}
+			schema, err := c.schema(ctx, what, s)
 			if err != nil {
 				return nil, err
 			}
 			dec, err := order.NewDecoder(c.reader, schema)
 			if err != nil {
-				return nil, refuse(CodeIncompatible, "schema id %d: %w", id, err)
+				return nil, refuse(CodeIncompatible, "%s: %w", what, err)
 			}
 			return dec, nil
 		},
-		recall: func() (*order.Decoder, bool) { dec, ok := c.decoders[id]; return dec, ok },
-		keep:   func(dec *order.Decoder) { c.decoders[id], c.good = dec, id },
+		recall: func() (*order.Decoder, bool) { dec, ok := c.decoders[key]; return dec, ok },
+		keep: func(dec *order.Decoder) {
+			c.decoders[key] = dec
+			if id, ok := key.(uint32); ok {
+				c.good = id
+			}
+		},
 	})
 }
 
@@ -215,25 +248,21 @@ func positive(id int, err error) (uint32, error) {
 	return uint32(id), err
 }
 
-// schema fetches a schema and as many of those that it refers to as it needs and there are.
-func (c *Client) schema(ctx context.Context, id uint32) (*order.Schema, error) {
-	s, err := c.sr.SchemaByID(ctx, int(id))
-	if err != nil {
-		return nil, err
-	}
+// schema parses a schema. It fetches as many of those that it refers to as it needs and there are.
+func (c *Client) schema(ctx context.Context, what string, s sr.Schema) (*order.Schema, error) {
 	if s.Schema == "" {
 		return nil, errNoSchema
 	}
 	if s.Type != sr.TypeAvro {
-		return nil, refuse(CodeIncompatible, "schema id %d: is of type %s, must be AVRO", id, s.Type)
+		return nil, refuse(CodeIncompatible, "%s: is of type %s, must be AVRO", what, s.Type)
 	}
 	schema, err := order.ParseSchema(s.Schema)
 	if err == nil || len(s.References) == 0 { // else it may need what it refers to
-		return schema, incompatible(id, err)
+		return schema, incompatible(what, err)
 	}
 	found := references{client: c, seen: map[string]bool{}}
 	if err := found.add(ctx, s.References); err != nil {
-		return nil, incompatible(id, err)
+		return nil, incompatible(what, err)
 	}
 	schema, err = order.ParseSchema(s.Schema, found.texts...)
 	if err != nil && found.missing != nil {
@@ -242,14 +271,14 @@ func (c *Client) schema(ctx context.Context, id uint32) (*order.Schema, error) {
 		}
 		err = found.missing
 	}
-	return schema, incompatible(id, err)
+	return schema, incompatible(what, err)
 }
 
-func incompatible(id uint32, err error) error {
+func incompatible(what string, err error) error {
 	if err == nil {
 		return nil
 	}
-	return refuse(CodeIncompatible, "schema id %d: %w", id, err)
+	return refuse(CodeIncompatible, "%s: %w", what, err)
 }
 
 // references are the texts of schemas that are referred to, each after its own references.

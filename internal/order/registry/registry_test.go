@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -133,6 +134,46 @@ func TestAKnownSchemaIsAskedForOnce(t *testing.T) {
 	}
 	wg.Wait()
 	require.EqualValues(t, 1, w.requests.Load())
+}
+
+// A GUID is asked for as an id is, by the endpoint for GUIDs, and remembered as one.
+func TestASchemaIsFoundByItsGUID(t *testing.T) {
+	c, w, states := setUp(t)
+	client, err := sr.NewClient(sr.URLs("http://registry"), sr.HTTPClient(&http.Client{Transport: w}))
+	require.NoError(t, err)
+	w.registry.SeedSchema("country", 1, 1, sr.Schema{Schema: `{"type":"enum","name":"Country","symbols":["DE","FR"]}`})
+	w.registry.SeedSchema("orders-value", 1, 7, sr.Schema{
+		Schema: fmt.Sprintf(orderOf, `{"name":"to","type":"Country"},`), References: []sr.SchemaReference{{Name: "Country", Subject: "country", Version: 1}},
+	})
+	s, err := client.SchemaByVersion(t.Context(), "orders-value", 1)
+	require.NoError(t, err)
+	require.Len(t, s.GUID, 36)
+	before := w.requests.Load()
+	for range 3 {
+		dec, err := c.DecoderByGUID(t.Context(), s.GUID)
+		require.NoError(t, err)
+		o, err := dec.Decode([]byte("\x02\x02A\x02B\x00\x00\x00\x00\x00\x00\xf8\x3f"))
+		require.NoError(t, err)
+		require.Equal(t, order.Order{ID: "A", Product: "B", Price: 1.5}, o)
+	}
+	require.EqualValues(t, 2, w.requests.Load()-before, "the schema, and its reference")
+	for range 3 {
+		_, err = c.DecoderByGUID(t.Context(), "00112233-4455-6677-8899-aabbccddeeff")
+		requirePassing(t, err, registry.CodeUnknownID)
+		require.ErrorContains(t, err, "schema GUID 00112233-4455-6677-8899-aabbccddeeff is not known to the registry: ")
+	}
+	require.EqualValues(t, 3, w.requests.Load()-before)
+
+	// A registry without GUIDs knows no such path; it must not count as one that is away.
+	w.fail(func(req *http.Request) (*http.Response, error) {
+		if strings.HasPrefix(req.URL.Path, "/schemas/guids/") {
+			return status(404, `{"error_code":404,"message":"HTTP 404 Not Found"}`)(req)
+		}
+		return w.pass(req)
+	})
+	_, err = c.DecoderByGUID(t.Context(), "00112233-4455-6677-8899-aabbccddee00")
+	requirePassing(t, err, registry.CodeUnknownID)
+	require.Empty(t, states.all)
 }
 
 func TestReferencesAreFetched(t *testing.T) {
