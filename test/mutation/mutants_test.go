@@ -112,10 +112,10 @@ var mutants = map[string]mutant{
 		"TestATransactionThatIsNotCommittedLeavesNothingBehind",
 	},
 	"keeps the state of an aborted transaction": {
-		"abort.go", `	refused, unread := c.txn.refused, c.txn.unread
+		"abort.go", `	refused := c.txn.refused
 	c.parts = map[topicPartition]*partition{}
 `,
-		`	refused, unread := c.txn.refused, c.txn.unread
+		`	refused := c.txn.refused
 `,
 		"TestATransactionThatIsNotCommittedLeavesNothingBehind",
 	},
@@ -299,11 +299,6 @@ var mutants = map[string]mutant{
 		"_ = e",
 		"TestOrdersOfABatchThatIsTooLargeAreDeadLettersAndThoseBehindItGoOn",
 	},
-	"forgets a batch that is too large after an abort": {
-		"abort.go", "	if unread {",
-		"	if unread && refused {",
-		"TestOrdersOfABatchThatIsTooLargeAreDeadLettersAndThoseBehindItGoOn",
-	},
 	"fills a slow pipeline": {
 		"pace.go", "	return p.limit\n",
 		"	return p.most\n",
@@ -312,7 +307,7 @@ var mutants = map[string]mutant{
 	"takes on as much again after a time-out": {
 		"pace.go", "p.set(now, p.limit/8, 0)",
 		"p.set(now, p.limit, 0)",
-		"TestATransactionFitsSoonAgainWhateverHappens",
+		"TestATimeOutShrinksTheBound",
 	},
 	"is ready though nothing is committed": {
 		"input.go", "; stuck && c.busy() {",
