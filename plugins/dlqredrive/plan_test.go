@@ -28,8 +28,11 @@ func TestWhereALetterGoes(t *testing.T) {
 		{"once more, if it may", plan{maxRedrives: 3, parking: "parking"}, deadletter.Letter{Topic: "orders", Redrives: 2}, "orders", false, ""},
 		{"to the parking topic after that", plan{maxRedrives: 3, parking: "parking"}, deadletter.Letter{Topic: "orders", Redrives: 3}, "parking", true, ""},
 		{"to the parking topic, even with nowhere else to go", plan{parking: "parking"}, deadletter.Letter{}, "parking", true, ""},
+		{"to no topic that is no target, whatever it says", plan{maxRedrives: 3}, deadletter.Letter{Topic: "orders-state"}, "", false, reasonNotAllowed},
+		{"to any of the targets", plan{maxRedrives: 3}, deadletter.Letter{Topic: "orders-eu"}, "orders-eu", false, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			c.plan.targets = []string{"orders", "orders-eu"}
 			got := c.plan.route(c.letter)
 			require.Equal(t, c.reason, got.reason)
 			require.Equal(t, c.reason != "", got.err != nil)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -22,8 +23,14 @@ const defaultMaxBytes = 1_000_012
 type topics struct {
 	adm *kadm.Client
 
-	mu       sync.Mutex
-	maxBytes map[string]int32 // of those that exist
+	mu    sync.Mutex
+	known map[string]limits // of those that exist
+}
+
+// limits are what a topic takes.
+type limits struct {
+	maxBytes  int32
+	compacted bool
 }
 
 // kept are the configs that the parking topic takes over from the dead-letter topic, so that it
@@ -89,34 +96,38 @@ func (t *topics) await(ctx context.Context, made []string) error {
 	return nil
 }
 
-// exists tells whether there is a topic, and remembers one that there is.
-func (t *topics) exists(ctx context.Context, topic string) (bool, error) {
+// of returns what a topic takes, and whether there is such a topic. It remembers one that there is.
+func (t *topics) of(ctx context.Context, topic string) (limits, bool, error) {
 	t.mu.Lock()
-	_, known := t.maxBytes[topic]
+	l, known := t.known[topic]
 	t.mu.Unlock()
 	if known {
-		return true, nil
+		return l, true, nil
 	}
 	found, err := t.adm.ListTopics(ctx, topic)
 	if err != nil {
-		return false, fmt.Errorf("looking for topic %s: %w", topic, err)
+		return limits{}, false, fmt.Errorf("looking for topic %s: %w", topic, err)
 	}
 	if d := found[topic]; d.Err != nil && !errors.Is(d.Err, kerr.UnknownTopicOrPartition) && !errors.Is(d.Err, kerr.InvalidTopicException) {
-		return false, fmt.Errorf("looking for topic %s: %w", topic, d.Err)
+		return limits{}, false, fmt.Errorf("looking for topic %s: %w", topic, d.Err)
 	}
 	if !found.Has(topic) || found[topic].Err != nil {
-		return false, nil
+		return limits{}, false, nil
 	}
-	limit := int32(defaultMaxBytes)
-	if value := t.configs(ctx, topic)["max.message.bytes"]; value != nil {
+	l.maxBytes = defaultMaxBytes
+	configs := t.configs(ctx, topic)
+	if value := configs["max.message.bytes"]; value != nil {
 		if n, err := strconv.ParseInt(*value, 10, 32); err == nil {
-			limit = int32(n)
+			l.maxBytes = int32(n)
 		}
+	}
+	if policy := configs["cleanup.policy"]; policy != nil {
+		l.compacted = strings.Contains(*policy, "compact")
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.maxBytes[topic] = limit
-	return true, nil
+	t.known[topic] = l
+	return l, true, nil
 }
 
 // configs are those of a topic that have a value, none where they may not be read.
@@ -140,8 +151,8 @@ func (t *topics) configs(ctx context.Context, topic string) map[string]*string {
 func (t *topics) batchBytes(topic string) int32 {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if n, ok := t.maxBytes[topic]; ok {
-		return n
+	if l, ok := t.known[topic]; ok {
+		return l.maxBytes
 	}
 	return defaultMaxBytes
 }

@@ -127,6 +127,8 @@ func (o options) lookup(name string) (string, bool) {
 	value, ok := map[string]string{
 		"KAFKA_BROKERS":       o.kafka.String(),
 		"DLQ_TOPIC":           o.topic,
+		"ORDERS_TOPIC":        o.orders,
+		"STATE_TOPIC":         o.state,
 		"SCHEMA_REGISTRY_URL": o.registry,
 		"REDRIVE_RATE":        strconv.FormatFloat(o.rate, 'f', -1, 64),
 		"REDRIVE_LIMIT":       strconv.Itoa(o.limit),
