@@ -36,6 +36,7 @@ func (c *client) abort(ctx context.Context) error {
 	c.mu.Lock()
 	reason, open := c.txn.doomed, !c.txn.began.IsZero()
 	refused := c.txn.refused
+	c.conf.faults.note(reason)
 	c.parts = map[topicPartition]*partition{}
 	c.epoch++
 	c.aborts++

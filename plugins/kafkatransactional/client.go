@@ -62,6 +62,7 @@ type client struct {
 	wake       chan struct{} // has room for one: something that the loop waits for has changed
 	parts      map[topicPartition]*partition
 	aside      map[topicPartition]struct{} // assigned, but the state topic lacks a partition for them
+	shelved    map[topicPartition]struct{} // assigned, but their state cannot be read
 	epoch      uint64
 	assigned   bool      // partitions came while orders were in flight, whose values a new view lacks
 	joining    time.Time // since when a join is under way; zero if none is

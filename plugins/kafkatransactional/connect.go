@@ -26,6 +26,7 @@ func connect(ctx context.Context, conf *config, producer []kgo.Opt, topics []str
 		ready:    make(chan struct{}),
 		parts:    map[topicPartition]*partition{},
 		aside:    map[topicPartition]struct{}{},
+		shelved:  map[topicPartition]struct{}{},
 		inFlight: map[*batch]struct{}{},
 	}
 	c.promise = c.delivered

@@ -9,6 +9,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/orderflow/orderflow/internal/committed"
@@ -31,12 +32,12 @@ func (c *client) unblock(ctx context.Context, numbers []int32, starts map[topicP
 		return nil
 	}
 	newest := map[topicPartition]Owner{}
-	_, err = readState(ctx, c.conf.clientOpts(), c.conf.stateTopic, stable, func(k StateKey, value []byte) error {
+	_, _, err = readState(ctx, c.conf.clientOpts(), c.conf.stateTopic, stable, func(k StateKey, rec *kgo.Record) error {
 		tp := topicPartition{k.Topic, k.Partition}
-		if _, ours := starts[tp]; !ours || k.Kind != KindLedger || value == nil {
+		if _, ours := starts[tp]; !ours || k.Kind != KindLedger || rec.Value == nil {
 			return nil
 		}
-		l, err := DecodeLedger(value)
+		l, err := DecodeLedger(rec.Value)
 		newest[tp] = l.Owner
 		return err
 	})
