@@ -7,6 +7,7 @@ type instruments struct {
 	waiting   *service.MetricGauge
 	oldestDue *service.MetricGauge
 	blocked   *service.MetricGauge
+	aside     *service.MetricGauge
 	givenUp   *service.MetricCounter
 	paused    *service.MetricGauge
 	committed *service.MetricCounter
@@ -23,6 +24,7 @@ func newInstruments(m *service.Metrics) *instruments {
 		waiting:   m.NewGauge(prefix + "waiting"),
 		oldestDue: m.NewGauge(prefix + "oldest_overdue_seconds"),
 		blocked:   m.NewGauge(prefix + "blocked_keys"),
+		aside:     m.NewGauge(prefix + "partitions_aside"),
 		givenUp:   m.NewCounter(prefix + "blocked_keys_given_up_total"),
 		paused:    m.NewGauge(prefix + "fetch_paused"),
 		committed: m.NewCounter(prefix + "committed_total"),

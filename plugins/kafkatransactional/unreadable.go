@@ -40,6 +40,10 @@ func statePlace(topic string, partition int32, offset int64) string {
 	return fmt.Sprintf("%s/%d/%d", topic, partition, offset)
 }
 
+// Source returns the partition of the source topic whose state is not known, as far as the record
+// tells: the topic is empty where not even its key can be read.
+func (u *Unreadable) Source() (topic string, partition int32) { return u.key.Topic, u.Partition }
+
 // UnreadableError names records of the state that cannot be read. All others were.
 type UnreadableError struct{ Records []*Unreadable }
 

@@ -13,6 +13,7 @@ import (
 
 	"github.com/orderflow/orderflow/cmd/orderflow/cluster"
 	"github.com/orderflow/orderflow/cmd/orderflow/exit"
+	"github.com/orderflow/orderflow/plugins/kafkatransactional"
 )
 
 // Command returns the command `audit`.
@@ -26,7 +27,8 @@ func Command() *cli.Command {
 		Description: `Reads committed records only and matches each order that the consumer group has read with
 what became of it: read = processed + dead-lettered + waiting + dropped. Orders whose records
 retention has deleted are left out. After a reset of the group's offsets, orders that were read
-again may have one more outcome each, and skipped ones have none.
+again may have one more outcome each, and skipped ones have none. A partition whose state cannot be
+read is left out, and named on standard error.
 
   orderflow audit
   orderflow audit --json
@@ -59,7 +61,10 @@ func run(c *cli.Context) error {
 		State: c.String("state-topic"), Group: c.String("group"),
 	}, kafka.Opts...)
 	if err != nil {
-		return fmt.Errorf("auditing %s: %w", kafka, err)
+		err = fmt.Errorf("auditing %s: %w", kafka, err)
+		if _, partly := errors.AsType[*kafkatransactional.UnreadableError](err); !partly {
+			return err
+		}
 	}
 	if c.Bool("json") {
 		b, err := json.Marshal(report)
@@ -72,6 +77,9 @@ func run(c *cli.Context) error {
 			fmt.Fprintf(c.App.Writer, "%s/%d: %v\n", p.Topic, p.Partition, p.Sums)
 		}
 		fmt.Fprintf(c.App.Writer, "all: %v\n", report.Sums)
+	}
+	if err != nil {
+		return fmt.Errorf("%w; the partitions that this concerns are left out", err)
 	}
 	if !report.OK {
 		return errDoesNotAddUp
