@@ -128,6 +128,36 @@ func TestLettersAreReadWithTheirOrdersAndMarks(t *testing.T) {
 	require.ErrorContains(t, err, "reading orders-dlq-redrives/0/4: decoding mark of orders-dlq/0/2", "a letter whose mark is unreadable must not be taken for open")
 }
 
+// The headers of an order are its producer's, and its dead letter keeps them.
+func TestWhatALetterClaimsIsCheckedAgainstTheMarks(t *testing.T) {
+	w := newWorld(t)
+	w.create("orders-dlq")
+	w.create(redrive.Topic("orders-dlq"))
+	of := func(offset int64, id string, redrives int) *kgo.Record {
+		return &kgo.Record{Headers: headers(deadletter.Letter{ID: id, Topic: "orders", Offset: offset, Redrives: redrives}, deadletter.Native)}
+	}
+	nowhere := headers(deadletter.Letter{ID: "orders/0/1", Partition: deadletter.Unknown, Offset: deadletter.Unknown, Redrives: 1}, deadletter.Native)
+	w.produce("orders-dlq", of(1, "orders/0/1", 0), of(9, "orders/0/1", 1), of(10, "orders/0/1", 1), of(11, "orders/0/1", 0), of(12, "orders/0/2", 5),
+		&kgo.Record{Headers: nowhere})
+	mark := func(offset int64, m redrive.Mark) {
+		m.Action, m.Target = redrive.Redriven, "orders"
+		value, err := json.Marshal(m)
+		require.NoError(t, err)
+		w.produce(redrive.Topic("orders-dlq"), &kgo.Record{Key: redrive.Place{Topic: "orders-dlq", Offset: offset}.Key(), Value: value})
+	}
+	mark(0, redrive.Mark{ID: "orders/0/1", SentAs: "orders/0/9", Redrives: 1})
+	mark(77, redrive.Mark{ID: "orders/0/2"}) // of a version that did not name the order
+	type claim struct {
+		id       string
+		redrives int
+	}
+	var got []claim
+	for _, l := range w.read() {
+		got = append(got, claim{l.ID, l.Redrives})
+	}
+	require.Equal(t, []claim{{"orders/0/1", 0}, {"orders/0/1", 1}, {"orders/0/10", 0}, {"orders/0/11", 0}, {"orders/0/2", 1}, {"orders-dlq/0/5", 0}}, got)
+}
+
 // The letters of a topic that was made again are at the places of others that were sent.
 func TestMarksOfAFormerTopicCountNoMore(t *testing.T) {
 	w := newWorld(t)

@@ -36,12 +36,12 @@ func (c *client) abort(ctx context.Context) error {
 	c.mu.Lock()
 	reason, open := c.txn.doomed, !c.txn.began.IsZero()
 	refused := c.txn.refused
-	c.conf.faults.note(reason)
 	c.parts = map[topicPartition]*partition{}
 	c.epoch++
 	c.aborts++
 	aborts := c.aborts
 	c.mu.Unlock()
+	c.conf.faults.note(reason)
 	c.met.aborted.Incr(1)
 	c.log.With("reason", reason.Error()).Warn("Transaction aborted: going on from what was committed last")
 
