@@ -129,8 +129,8 @@ var product = map[string]mutant{
 
 	// State that cannot be read.
 	"reads on without state that it cannot read": {
-		"plugins/kafkatransactional/unreadable.go", "delete(parts, tp)",
-		"_ = tp",
+		"plugins/kafkatransactional/unreadable.go", "for tp := range parts {",
+		"for tp := range map[topicPartition]*partition{} {",
 		"TestAPartitionWhoseStateCannotBeReadWaitsAndTheOthersGoOn",
 	},
 	"does not replace what it skips": {
