@@ -2,7 +2,6 @@ package dlqredrive
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"github.com/redpanda-data/benthos/v4/public/service"
@@ -120,24 +119,13 @@ func (h *hub) release(l *letter) {
 	}
 }
 
-// reach adds to a route why its topic takes nothing, where there is somebody to ask.
-func (h *hub) reach(ctx context.Context, r *route) error {
+// hasTopic tells whether a topic exists, where there is somebody to ask.
+func (h *hub) hasTopic(ctx context.Context, topic string) (bool, error) {
 	h.mu.Lock()
 	c := h.client
 	h.mu.Unlock()
 	if c == nil {
-		return nil
+		return true, nil
 	}
-	limits, exists, err := c.topics.of(ctx, r.topic)
-	switch {
-	case err != nil:
-		return err
-	case !exists:
-		r.reason, r.err = reasonNoTarget, fmt.Errorf("topic %q does not exist", r.topic)
-	case limits.compacted && !r.parked:
-		// As are state topics and redrive topics, whatever they are called. Of orders it would keep
-		// only some.
-		r.reason, r.err = reasonCompacted, fmt.Errorf("topic %q is compacted, so that it is no topic of orders", r.topic)
-	}
-	return nil
+	return c.topics.exists(ctx, topic)
 }

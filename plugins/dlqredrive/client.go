@@ -52,7 +52,7 @@ func connect(ctx context.Context, conf *config, h *hub, id string) (*client, err
 		return nil, err
 	}
 	c.adm = kadm.NewClient(c.admin)
-	c.topics = &topics{adm: c.adm, known: map[string]limits{}}
+	c.topics = &topics{adm: c.adm, maxBytes: map[string]int32{}}
 	if err := c.prepare(ctx, conf, h.parking()); err != nil {
 		c.close()
 		return nil, err

@@ -132,7 +132,7 @@ func outputSpec() *service.ConfigSpec {
 			Description("The parking topic. Empty: the dead-letter topic with `-parking` behind its name.").
 			Default("").Example("orders-dlq-parking")).
 		Field(service.NewStringField(fieldStateTopic).
-			Description("The state topic of the pipeline that reads the orders, to which nothing is ever sent. Empty: not known; it is compacted, and to a compacted topic nothing is sent either.").
+			Description("The state topic of the pipeline that reads the orders, to which nothing is ever sent. Empty: not known.").
 			Default("orders-state").Example("orders-state").Advanced())
 }
 

@@ -15,7 +15,6 @@ const (
 	reasonNoOrigin    = "origin_unknown"
 	reasonOtherTarget = "target_not_origin"
 	reasonNotAllowed  = "target_not_allowed"
-	reasonCompacted   = "target_compacted"
 	reasonNoTarget    = "target_missing"
 	reasonMapFailed   = "map_failed"
 	reasonMapDeleted  = "map_deleted"

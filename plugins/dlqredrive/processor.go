@@ -100,12 +100,13 @@ func (p *processor) Process(ctx context.Context, msg *service.Message) (service.
 	if !chosen {
 		return p.hub.put(l, unmatched)
 	}
-	if l.route = p.hub.plan.route(l.about); l.route.reason == "" {
-		if err := p.hub.reach(ctx, &l.route); err != nil {
-			return nil, err
-		}
+	if l.route = p.hub.plan.route(l.about); l.route.reason != "" {
+		return p.refuse(l)
 	}
-	if l.route.reason != "" {
+	if found, err := p.hub.hasTopic(ctx, l.route.topic); err != nil {
+		return nil, err
+	} else if !found {
+		l.route.reason, l.route.err = reasonNoTarget, fmt.Errorf("topic %q does not exist", l.route.topic)
 		return p.refuse(l)
 	}
 	out, after := msg, view

@@ -243,28 +243,27 @@ func TestWhatTheMarksConfirmIsBelieved(t *testing.T) {
 func TestALetterCannotChooseItsTopic(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
 		adm := kadm.NewClient(w.cl)
-		compact := "compact,delete"
-		for topic, configs := range map[string]map[string]*string{"orders-state": {}, "eu": {}, "table": {"cleanup.policy": &compact}} {
-			_, err := adm.CreateTopic(t.Context(), 1, 1, configs, topic)
+		for _, topic := range []string{"orders-state", "eu"} {
+			_, err := adm.CreateTopic(t.Context(), 1, 1, nil, topic)
 			require.NoError(t, err)
 		}
 		w.letters(2)
 		from := func(topic string) kgo.RecordHeader { return kgo.RecordHeader{Key: "dlq_topic", Value: []byte(topic)} }
 		w.letters(3, from("orders-state"))
-		for _, topic := range []string{"dlq", "dlq-redrives", "dlq-parking", "__consumer_offsets", "table", "eu", "\x1b[2J"} {
+		for _, topic := range []string{"dlq", "dlq-redrives", "dlq-parking", "__consumer_offsets", "eu", "\x1b[2J"} {
 			w.letters(1, from(topic))
 		}
 		dry := w.run("dry_run: true", "", "")
-		require.Equal(t, redrive.Counts{Matched: 12, Sent: 2, LeftOpen: 10, Refused: map[string]int64{reasonNotAllowed: 10}}, dry.Counts)
+		require.Equal(t, redrive.Counts{Matched: 11, Sent: 2, LeftOpen: 9, Refused: map[string]int64{reasonNotAllowed: 9}}, dry.Counts)
 		require.Equal(t, []string{"orders"}, dry.Targets)
 		require.Equal(t, map[string]int64{"orders": 2}, dry.To)
 		require.Equal(t, map[string]int64{
-			"orders-state": 3, "dlq": 1, "dlq-redrives": 1, "dlq-parking": 1, "__consumer_offsets": 1, "table": 1, "eu": 1, "\x1b[2J": 1}, dry.NotAllowed)
+			"orders-state": 3, "dlq": 1, "dlq-redrives": 1, "dlq-parking": 1, "__consumer_offsets": 1, "eu": 1, "\x1b[2J": 1}, dry.NotAllowed)
 
-		got := w.run("", "", `targets: [ "orders, eu", table ]`)
-		require.Equal(t, redrive.Counts{Matched: 12, Sent: 3, LeftOpen: 9, Refused: map[string]int64{reasonNotAllowed: 8, reasonCompacted: 1}}, got.Counts)
+		got := w.run("", "", `targets: [ "orders, eu" ]`)
+		require.Equal(t, redrive.Counts{Matched: 11, Sent: 3, LeftOpen: 8, Refused: map[string]int64{reasonNotAllowed: 8}}, got.Counts)
 		require.Equal(t, map[string]int64{"orders": 2, "eu": 1}, got.To)
-		for topic, n := range map[string]int{"orders": 2, "eu": 1, "orders-state": 0, "table": 0, "dlq": 12} {
+		for topic, n := range map[string]int{"orders": 2, "eu": 1, "orders-state": 0, "dlq": 11} {
 			require.Len(t, w.records(topic), n, topic)
 		}
 	})

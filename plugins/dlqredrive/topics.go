@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -23,14 +22,8 @@ const defaultMaxBytes = 1_000_012
 type topics struct {
 	adm *kadm.Client
 
-	mu    sync.Mutex
-	known map[string]limits // of those that exist
-}
-
-// limits are what a topic takes.
-type limits struct {
-	maxBytes  int32
-	compacted bool
+	mu       sync.Mutex
+	maxBytes map[string]int32 // of those that exist
 }
 
 // kept are the configs that the parking topic takes over from the dead-letter topic, so that it
@@ -96,38 +89,34 @@ func (t *topics) await(ctx context.Context, made []string) error {
 	return nil
 }
 
-// of returns what a topic takes, and whether there is such a topic. It remembers one that there is.
-func (t *topics) of(ctx context.Context, topic string) (limits, bool, error) {
+// exists tells whether there is a topic, and remembers one that there is.
+func (t *topics) exists(ctx context.Context, topic string) (bool, error) {
 	t.mu.Lock()
-	l, known := t.known[topic]
+	_, known := t.maxBytes[topic]
 	t.mu.Unlock()
 	if known {
-		return l, true, nil
+		return true, nil
 	}
 	found, err := t.adm.ListTopics(ctx, topic)
 	if err != nil {
-		return limits{}, false, fmt.Errorf("looking for topic %s: %w", topic, err)
+		return false, fmt.Errorf("looking for topic %s: %w", topic, err)
 	}
 	if d := found[topic]; d.Err != nil && !errors.Is(d.Err, kerr.UnknownTopicOrPartition) && !errors.Is(d.Err, kerr.InvalidTopicException) {
-		return limits{}, false, fmt.Errorf("looking for topic %s: %w", topic, d.Err)
+		return false, fmt.Errorf("looking for topic %s: %w", topic, d.Err)
 	}
 	if !found.Has(topic) || found[topic].Err != nil {
-		return limits{}, false, nil
+		return false, nil
 	}
-	l.maxBytes = defaultMaxBytes
-	configs := t.configs(ctx, topic)
-	if value := configs["max.message.bytes"]; value != nil {
+	limit := int32(defaultMaxBytes)
+	if value := t.configs(ctx, topic)["max.message.bytes"]; value != nil {
 		if n, err := strconv.ParseInt(*value, 10, 32); err == nil {
-			l.maxBytes = int32(n)
+			limit = int32(n)
 		}
-	}
-	if policy := configs["cleanup.policy"]; policy != nil {
-		l.compacted = strings.Contains(*policy, "compact")
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.known[topic] = l
-	return l, true, nil
+	t.maxBytes[topic] = limit
+	return true, nil
 }
 
 // configs are those of a topic that have a value, none where they may not be read.
@@ -151,8 +140,8 @@ func (t *topics) configs(ctx context.Context, topic string) map[string]*string {
 func (t *topics) batchBytes(topic string) int32 {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if l, ok := t.known[topic]; ok {
-		return l.maxBytes
+	if n, ok := t.maxBytes[topic]; ok {
+		return n
 	}
 	return defaultMaxBytes
 }

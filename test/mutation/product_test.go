@@ -111,11 +111,6 @@ var product = map[string]mutant{
 		"!slices.Contains(append(p.targets, letter.Topic), letter.Topic):",
 		"TestALetterCannotChooseItsTopic",
 	},
-	"sends orders to a compacted topic": {
-		"plugins/dlqredrive/batch.go", "case limits.compacted && !r.parked:",
-		"case limits.compacted && r.parked:",
-		"TestALetterCannotChooseItsTopic",
-	},
 	"believes an order that it was redriven": {
 		"internal/letters/letters.go", "		l.ID, l.Redrives = origin, 0",
 		"		l.ID = cmp.Or(l.ID, origin)",
