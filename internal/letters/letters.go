@@ -23,8 +23,8 @@ import (
 
 // Letter is a record of a dead-letter topic.
 type Letter struct {
-	// Letter is what the headers say. It always has an ID: where the headers have none it is the
-	// origin, and where that is unknown too, the letter's own place.
+	// Letter is what the headers say, of redrives what the marks confirm. It always has an ID: where
+	// the headers have none it is the origin, and where that is unknown too, the letter's own place.
 	deadletter.Letter
 	// Place is where the letter is.
 	Place  redrive.Place
