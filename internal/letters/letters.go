@@ -73,10 +73,9 @@ func Describe(header func(name string) ([]byte, bool), place redrive.Place) dead
 // whose order was never sent again is known by where that order was, whatever its producer wrote.
 func (l *Letter) Verify(sent *redrive.Sent) {
 	origin := l.Origin()
-	id, redrives, confirmed := sent.Confirm(l.Topic, origin, l.ID, l.Redrives)
-	switch {
-	case confirmed && origin != "":
-		l.ID, l.Redrives = id, redrives
+	switch n := sent.Confirm(l.Topic, origin, l.ID, l.Redrives); {
+	case origin != "" && n > 0:
+		l.Redrives = n
 	case origin != "":
 		l.ID, l.Redrives = origin, 0
 	case l.Redrives != 0:

@@ -138,6 +138,7 @@ func TestWhatALetterClaimsIsCheckedAgainstTheMarks(t *testing.T) {
 	}
 	nowhere := headers(deadletter.Letter{ID: "orders/0/1", Partition: deadletter.Unknown, Offset: deadletter.Unknown, Redrives: 1}, deadletter.Native)
 	w.produce("orders-dlq", of(1, "orders/0/1", 0), of(9, "orders/0/1", 1), of(10, "orders/0/1", 1), of(11, "orders/0/1", 0), of(12, "orders/0/2", 5),
+		of(9, "orders/0/9", 0), of(9, "orders/0/7", 1),
 		&kgo.Record{Headers: nowhere})
 	mark := func(offset int64, m redrive.Mark) {
 		m.Action, m.Target = redrive.Redriven, "orders"
@@ -155,7 +156,8 @@ func TestWhatALetterClaimsIsCheckedAgainstTheMarks(t *testing.T) {
 	for _, l := range w.read() {
 		got = append(got, claim{l.ID, l.Redrives})
 	}
-	require.Equal(t, []claim{{"orders/0/1", 0}, {"orders/0/1", 1}, {"orders/0/10", 0}, {"orders/0/11", 0}, {"orders/0/2", 1}, {"orders-dlq/0/5", 0}}, got)
+	require.Equal(t, []claim{{"orders/0/1", 0}, {"orders/0/1", 1}, {"orders/0/10", 0}, {"orders/0/11", 0}, {"orders/0/2", 1},
+		{"orders/0/9", 0}, {"orders/0/9", 0}, {"orders-dlq/0/7", 0}}, got)
 }
 
 // The letters of a topic that was made again are at the places of others that were sent.

@@ -32,15 +32,16 @@ func (s *Sent) Add(m Mark) {
 	}
 }
 
-// Confirm returns the id of the order at a place of a topic, and how often it was redriven, as far
-// as marks tell. The id and the number are what the order claims: a mark that names no place
-// confirms them to any order of its topic. False is an order that was not redriven.
-func (s *Sent) Confirm(topic, place, id string, redrives int) (string, int, bool) {
-	if as, ok := s.placed[place]; ok {
-		return as.id, as.redrives, true
+// Confirm returns how often the order at a place of a topic was redriven, which claims an id and a
+// number. 0 is an order that was not, or not under this id: an order that claims nothing may be at
+// the place of one that was sent to a former topic of the name. A mark that names no place confirms
+// a claim of any order of its topic.
+func (s *Sent) Confirm(topic, place, id string, redrives int) int {
+	if redrives <= 0 {
+		return 0
 	}
-	if n := min(redrives, s.unplaced[identityAt{topic, id}]); n > 0 {
-		return id, n, true
+	if as, ok := s.placed[place]; ok && as.id == id {
+		return as.redrives
 	}
-	return "", 0, false
+	return min(redrives, s.unplaced[identityAt{topic, id}])
 }
