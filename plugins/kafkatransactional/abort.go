@@ -38,7 +38,7 @@ func (c *client) abort(ctx context.Context) error {
 	}
 	c.mu.Lock()
 	reason, open := c.overdue(c.txn.doomed), !c.txn.began.IsZero()
-	refused, unread := c.txn.refused, c.txn.unread
+	refused := c.txn.refused
 	c.parts = map[topicPartition]*partition{}
 	c.epoch++
 	c.aborts++
@@ -67,9 +67,6 @@ func (c *client) abort(ctx context.Context) error {
 	if refused {
 		// What the broker refused is better known by a client that has looked again.
 		return fmt.Errorf("producing: %w", reason)
-	}
-	if unread {
-		return fmt.Errorf("going back before a batch that was not read: %w", reason)
 	}
 	if aborts > 1 {
 		wait := min(100*time.Millisecond<<min(aborts, 10), 10*time.Second)

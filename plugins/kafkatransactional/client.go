@@ -92,9 +92,8 @@ type transaction struct {
 	used   map[topicPartition]*partition
 	doomed error
 	orders int // handed out
-	// refused tells that a produce failed, so that the client does not know a topic as it is, and
-	// unread that the client was told to go on behind a batch: it would not come back to that.
-	refused, unread bool
+	// refused tells that a produce failed, so that the client does not know a topic as it is.
+	refused bool
 }
 
 // signal wakes the loop. c.mu must be held.

@@ -69,6 +69,17 @@ func TestTheBoundDoesNotGrowByWhatDoesNotFillIt(t *testing.T) {
 	require.Equal(t, firstOrders, p.bound())
 }
 
+func TestATimeOutShrinksTheBound(t *testing.T) {
+	p := newPace(paceTimeout, paceInterval, paceMost)
+	p.limit = paceMost
+	var bounds []int
+	for range 6 {
+		p.timedOut(time.Unix(0, 0))
+		bounds = append(bounds, p.bound())
+	}
+	require.Equal(t, []int{1000, 125, 15, 1, 1, 1}, bounds)
+}
+
 // However the pipeline's speed changes, the bound comes back to what a transaction can hold, and
 // it is never less than one order.
 func TestATransactionFitsSoonAgainWhateverHappens(t *testing.T) {

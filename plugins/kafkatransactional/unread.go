@@ -34,7 +34,7 @@ func (c *client) pass(b *batch, e *kgo.ErrDecompressTooLarge) {
 	text := fmt.Sprintf("the batch of offsets %d to %d has more than %s without its compression and was not read", e.Offset, e.NextOffset-1, humanize.IBytes(uint64(c.conf.maxBatchBytes)))
 	c.met.unread.Incr(1)
 	c.log.With("topic", e.Topic, "partition", e.Partition).Errorf("Not read, its orders become dead letters: %s", text)
-	c.txn.used[tp], c.txn.unread = p, true
+	c.txn.used[tp] = p
 	for offset := first; offset < last; offset++ {
 		if _, waits := p.waiting[offset]; waits {
 			continue
@@ -57,8 +57,10 @@ func (c *client) pass(b *batch, e *kgo.ErrDecompressTooLarge) {
 	c.behind = append(c.behind, e)
 }
 
-// goBehind makes the client go on behind what it did not read, before the transaction commits. The
-// client's locks must not be waited for with c.mu held, since the group's callbacks ask for it.
+// goBehind makes the client go on behind what it did not read, before the transaction ends. If that
+// is aborted, this client will not come back to the batch: the restore sees that the state goes on
+// before it, and a new client begins there. The client's locks must not be waited for with c.mu
+// held, since the group's callbacks ask for it.
 func (c *client) goBehind() {
 	c.mu.Lock()
 	behind := c.behind

@@ -70,12 +70,15 @@ func TestOrdersOfABatchThatIsTooLargeAreDeadLettersAndThoseBehindItGoOn(t *testi
 		fields  string
 		faults  func(w *world)
 	}{
-		"one record":                     {records: 1, letters: 1},
-		"three":                          {records: 3, letters: 3},
-		"more than are handed out":       {records: 1500, letters: 1000},
-		"in the order of keys":           {records: 3, letters: 3, fields: "ordering: key"},
-		"in the order of partitions":     {records: 3, letters: 3, fields: "ordering: partition"},
-		"while transactions are aborted": {records: 3, letters: 3, faults: func(w *world) { w.reject(0.01, 7) }},
+		"one record":                 {records: 1, letters: 1},
+		"three":                      {records: 3, letters: 3},
+		"more than are handed out":   {records: 1500, letters: 1000},
+		"in the order of keys":       {records: 3, letters: 3, fields: "ordering: key"},
+		"in the order of partitions": {records: 3, letters: 3, fields: "ordering: partition"},
+		"while transactions are aborted": {records: 3, letters: 3, faults: func(w *world) {
+			w.reject(1, 7)
+			time.AfterFunc(20*time.Second, func() { w.reject(0.01, 8) })
+		}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

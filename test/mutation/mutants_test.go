@@ -104,20 +104,18 @@ var mutants = map[string]mutant{
 		"abort.go", `	return c.restoreOwned(ctx)
 }
 
-func (c *client) pauseFull`,
+// settle`,
 		`	return fmt.Errorf("again")
 }
 
-func (c *client) pauseFull`,
+// settle`,
 		"TestATransactionThatIsNotCommittedLeavesNothingBehind",
 	},
 	"keeps the state of an aborted transaction": {
-		"abort.go", `	reason, open := c.txn.doomed, !c.txn.began.IsZero()
-	refused := c.txn.refused
+		"abort.go", `	refused := c.txn.refused
 	c.parts = map[topicPartition]*partition{}
 `,
-		`	reason, open := c.txn.doomed, !c.txn.began.IsZero()
-	refused := c.txn.refused
+		`	refused := c.txn.refused
 `,
 		"TestATransactionThatIsNotCommittedLeavesNothingBehind",
 	},
@@ -152,7 +150,7 @@ func (c *client) pauseFull`,
 		"TestARestoreWaitsForMarkersThatAreOnTheirWay",
 	},
 	"restores no waiting orders": {
-		"partition.go", `		p.waiting[k.Offset] = w
+		"partition.go", `		p.set(k.Offset, w)
 		heap.Push(&p.due, w)
 	case`,
 		`		_ = w
@@ -240,10 +238,10 @@ func (c *client) pauseFull`,
 		"TestStateKeepsTheGuaranteesInAnyInterleaving",
 	},
 	"does not write what waits": {
-		"partition.go", `	p.waiting[offset] = w
+		"partition.go", `	p.set(offset, w)
 	p.written[offset] = struct{}{}
 	heap`,
-		`	p.waiting[offset] = w
+		`	p.set(offset, w)
 	heap`,
 		"TestStateKeepsTheGuaranteesInAnyInterleaving",
 	},
@@ -271,10 +269,55 @@ func (c *client) pauseFull`,
 		"",
 		"TestStateKeepsTheGuaranteesInAnyInterleaving",
 	},
+	"ignores max_waiting_bytes": {
+		"handout.go", "if room <= 0 || c.takenBytes() >= c.conf.maxWaitingBytes {",
+		"if room <= 0 {",
+		"TestFetchingPausesWhenWhatWaitsTakesTooManyBytes",
+	},
+	"keeps large orders whole": {
+		"large.go", "case w.whole >= largeOrder:",
+		"case w.whole >= largeOrder<<10:",
+		"TestLargeOrdersWaitByReferenceAndComeWhole",
+	},
+	"hands out large orders without reading them": {
+		"large.go", "o.rec, o.shared = rec, true",
+		"o.shared = true",
+		"TestLargeOrdersWaitByReferenceAndComeWhole",
+	},
+	"loses count of a large order that is gone": {
+		"large.go", "	p.ledger.Dropped++\n",
+		"",
+		"TestALargeOrderThatIsGoneIsCountedAsDropped",
+	},
+	"drops a batch that is too large": {
+		"unread.go", "if p.admit(rec) {",
+		"if p.admit(rec) && offset < 0 {",
+		"TestOrdersOfABatchThatIsTooLargeAreDeadLettersAndThoseBehindItGoOn",
+	},
+	"stays before a batch that is too large": {
+		"unread.go", "c.behind = append(c.behind, e)",
+		"_ = e",
+		"TestOrdersOfABatchThatIsTooLargeAreDeadLettersAndThoseBehindItGoOn",
+	},
+	"fills a slow pipeline": {
+		"pace.go", "	return p.limit\n",
+		"	return p.most\n",
+		"TestASlowStepUnderABacklogCommitsSteadily",
+	},
+	"takes on as much again after a time-out": {
+		"pace.go", "p.set(now, p.limit/8, 0)",
+		"p.set(now, p.limit, 0)",
+		"TestATimeOutShrinksTheBound",
+	},
+	"is ready though nothing is committed": {
+		"input.go", "; stuck && c.busy() {",
+		"; stuck && c == nil {",
+		"TestAnInputThatCommitsNothingIsNotReady",
+	},
 	"ignores max_waiting": {
-		"handout.go", "if room <= 0 {",
+		"handout.go", "if room <= 0 || c.takenBytes() >= c.conf.maxWaitingBytes {",
 		`room = c.conf.batchSize
-	if room <= 0 {`,
+	if c.takenBytes() >= c.conf.maxWaitingBytes {`,
 		"TestFetchingPausesWhileAsManyWaitAsMay",
 	},
 	"lets orders of a key overtake": {

@@ -43,6 +43,7 @@ func (a Access) Options() (Options, error) {
 	}
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.TLSClientConfig = a.TLS
+	transport.MaxResponseHeaderBytes = 64 << 10
 	opts.HTTP = &http.Client{Timeout: a.Timeout, Transport: transport}
 	opts.Sign = func(req *http.Request) error {
 		if login := logins[req.URL.Host]; login != nil {

@@ -92,7 +92,7 @@ func New(reader *order.Schema, opts Options) (*Client, error) {
 		opts.FirstPause = 100 * time.Millisecond
 	}
 	srOpts := []sr.ClientOpt{
-		sr.URLs(opts.URLs...), sr.HTTPClient(opts.HTTP), sr.UserAgent("orderflow"),
+		sr.URLs(opts.URLs...), sr.HTTPClient(bounded(opts.HTTP)), sr.UserAgent("orderflow"),
 		sr.PreReq(func(req *http.Request) error {
 			if opts.OnRequest != nil {
 				opts.OnRequest()
