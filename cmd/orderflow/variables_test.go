@@ -98,7 +98,7 @@ func draw(t *rapid.T, name string) setting {
 		return g.Draw(t, name)
 	}
 	text := hostile().Draw(t, name)
-	if strings.HasSuffix(name, "_TOPIC") || strings.HasPrefix(name, "REDRIVE_") || slices.Contains([]string{"DLQ_DIALECT", "FAILURE_MODE", "SCHEMA_REGISTRY_URL"}, name) {
+	if strings.HasSuffix(name, "_TOPIC") || strings.HasPrefix(name, "REDRIVE_") || slices.Contains([]string{"DLQ_DIALECT", "FAILURE_MODE", "SCHEMA_REGISTRY_URL", "SKIP_UNREADABLE_STATE"}, name) {
 		return setting{text, strings.Trim(text, " \t\r\n\v\f\u00a0\ufeff")}
 	}
 	return setting{text, text}

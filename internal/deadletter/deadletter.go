@@ -102,7 +102,8 @@ func (l *Letter) Origin() string {
 // Identify sets the id and the redrive count. A record that was redriven carries both headers
 // and keeps them, so that its failures can be told to be the same order's. Without a count of
 // at least 1 an id proves nothing (any producer can write such a header): the identity is then
-// the place of the record itself, if that is known. header looks up a header of the record.
+// the place of the record itself, if that is known. With a count it is still what the producer says:
+// whoever reads letters asks the marks. header looks up a header of the record.
 func (l *Letter) Identify(header func(name string) (string, bool)) {
 	l.ID, l.Redrives = l.Origin(), 0
 	count, _ := header(HeaderRedrives)

@@ -23,8 +23,8 @@ import (
 
 // Letter is a record of a dead-letter topic.
 type Letter struct {
-	// Letter is what the headers say. It always has an ID: where the headers have none it is the
-	// origin, and where that is unknown too, the letter's own place.
+	// Letter is what the headers say, of redrives what the marks confirm. It always has an ID: where
+	// the headers have none it is the origin, and where that is unknown too, the letter's own place.
 	deadletter.Letter
 	// Place is where the letter is.
 	Place  redrive.Place
@@ -93,6 +93,20 @@ func Describe(header func(name string) ([]byte, bool), place redrive.Place) dead
 	return l
 }
 
+// Verify leaves of what the letter says of its order's redrives what the marks confirm. A letter
+// whose order was never sent again is known by where that order was, whatever its producer wrote.
+func (l *Letter) Verify(sent *redrive.Sent) {
+	origin := l.Origin()
+	switch n := sent.Confirm(l.Topic, origin, l.ID, l.Redrives); {
+	case origin != "" && n > 0:
+		l.Redrives = n
+	case origin != "":
+		l.ID, l.Redrives = origin, 0
+	case l.Redrives != 0:
+		l.ID, l.Redrives = l.Place.String(), 0
+	}
+}
+
 // Decode decodes the order. Its error is that of a context that ended while a registry was waited
 // for; a value that is no order is none, nor is a registry that does not answer, see Undecodable.
 func (l *Letter) Decode(ctx context.Context, d *order.ValueDecoder) error {
@@ -148,12 +162,13 @@ func (t Topic) Read(ctx context.Context, fn func(*Letter) error) error {
 	if err != nil {
 		return err
 	}
-	marks, err := t.marks(ctx, adm, id)
+	marks, sent, err := t.marks(ctx, adm, id)
 	if err != nil {
 		return err
 	}
 	_, err = committed.Read(ctx, t.Opts, t.Name, ranges, func(r *kgo.Record) error {
 		l := Parse(r)
+		l.Verify(&sent)
 		if err := l.Decode(ctx, t.Decoder); err != nil {
 			return err
 		}
@@ -175,25 +190,30 @@ func TopicID(ctx context.Context, adm *kadm.Client, topic string) (string, error
 }
 
 // marks returns the marks of the letters of the topic that has this id, by the keys of their
-// records.
-func (t Topic) marks(ctx context.Context, adm *kadm.Client, id string) (map[string]redrive.Mark, error) {
+// records, and which orders were sent again.
+func (t Topic) marks(ctx context.Context, adm *kadm.Client, id string) (map[string]redrive.Mark, redrive.Sent, error) {
 	ranges, err := committed.Stable(ctx, adm, redrive.Topic(t.Name))
 	if errors.Is(err, kerr.UnknownTopicOrPartition) {
-		return nil, nil // nothing was ever redriven
+		return nil, redrive.Sent{}, nil // nothing was ever redriven
 	}
 	if err != nil {
-		return nil, err
+		return nil, redrive.Sent{}, err
 	}
 	return Marks(ctx, t.Opts, t.Name, id, ranges, func(m redrive.Mark) redrive.Mark { return m })
 }
 
 // Marks reads these ranges of the redrive topic of a dead-letter topic. It returns, by the keys of
 // their records, what keep makes of the marks of letters that are open no more. They are those of
-// the dead-letter topic that has this id. An error is also a mark that cannot be read: its letter
-// must not be taken for open.
-func Marks[V any](ctx context.Context, opts []kgo.Opt, topic, id string, ranges map[int32]committed.Range, keep func(redrive.Mark) V) (map[string]V, error) {
+// the dead-letter topic that has this id. The orders that were sent again are those of all marks:
+// they outlive the letters. An error is also a mark that cannot be read: its letter must not be
+// taken for open.
+func Marks[V any](ctx context.Context, opts []kgo.Opt, topic, id string, ranges map[int32]committed.Range, keep func(redrive.Mark) V) (map[string]V, redrive.Sent, error) {
 	marks := map[string]V{}
+	var sent redrive.Sent
 	_, err := committed.Read(ctx, opts, redrive.Topic(topic), ranges, func(r *kgo.Record) error {
+		if _, err := committed.Unreadable(r); err != nil {
+			return err
+		}
 		if r.Value == nil { // somebody has opened the letter again
 			delete(marks, string(r.Key))
 			return nil
@@ -202,10 +222,13 @@ func Marks[V any](ctx context.Context, opts []kgo.Opt, topic, id string, ranges 
 		if err != nil {
 			return fmt.Errorf("reading %s/%d/%d: %w", r.Topic, r.Partition, r.Offset, err)
 		}
+		if ok {
+			sent.Add(m)
+		}
 		if ok && m.Concerns(id) {
 			marks[string(r.Key)] = keep(m)
 		}
 		return nil
 	})
-	return marks, err
+	return marks, sent, err
 }

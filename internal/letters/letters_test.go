@@ -1,6 +1,7 @@
 package letters
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -14,6 +15,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/orderflow/orderflow/config/schemas"
+	"github.com/orderflow/orderflow/internal/committed"
 	"github.com/orderflow/orderflow/internal/deadletter"
 	"github.com/orderflow/orderflow/internal/devbroker"
 	"github.com/orderflow/orderflow/internal/failure"
@@ -127,6 +129,52 @@ func TestLettersAreReadWithTheirOrdersAndMarks(t *testing.T) {
 	w.produce(redrive.Topic("orders-dlq"), &kgo.Record{Key: all[2].Place.Key(), Value: []byte("junk")})
 	err := w.topic.Read(t.Context(), func(*Letter) error { return nil })
 	require.ErrorContains(t, err, "reading orders-dlq-redrives/0/4: decoding mark of orders-dlq/0/2", "a letter whose mark is unreadable must not be taken for open")
+}
+
+// The headers of an order are its producer's, and its dead letter keeps them.
+func TestWhatALetterClaimsIsCheckedAgainstTheMarks(t *testing.T) {
+	w := newWorld(t)
+	w.create("orders-dlq")
+	w.create(redrive.Topic("orders-dlq"))
+	of := func(offset int64, id string, redrives int) *kgo.Record {
+		return &kgo.Record{Headers: headers(deadletter.Letter{ID: id, Topic: "orders", Offset: offset, Redrives: redrives}, deadletter.Native)}
+	}
+	nowhere := headers(deadletter.Letter{ID: "orders/0/1", Partition: deadletter.Unknown, Offset: deadletter.Unknown, Redrives: 1}, deadletter.Native)
+	w.produce("orders-dlq", of(1, "orders/0/1", 0), of(9, "orders/0/1", 1), of(10, "orders/0/1", 1), of(11, "orders/0/1", 0), of(12, "orders/0/2", 5),
+		of(9, "orders/0/9", 0), of(9, "orders/0/7", 1),
+		&kgo.Record{Headers: nowhere})
+	mark := func(offset int64, m redrive.Mark) {
+		m.Action, m.Target = redrive.Redriven, "orders"
+		value, err := json.Marshal(m)
+		require.NoError(t, err)
+		w.produce(redrive.Topic("orders-dlq"), &kgo.Record{Key: redrive.Place{Topic: "orders-dlq", Offset: offset}.Key(), Value: value})
+	}
+	mark(0, redrive.Mark{ID: "orders/0/1", SentAs: "orders/0/9", Redrives: 1})
+	mark(77, redrive.Mark{ID: "orders/0/2"}) // of a version that did not name the order
+	type claim struct {
+		id       string
+		redrives int
+	}
+	var got []claim
+	for _, l := range w.read() {
+		got = append(got, claim{l.ID, l.Redrives})
+	}
+	require.Equal(t, []claim{{"orders/0/1", 0}, {"orders/0/1", 1}, {"orders/0/10", 0}, {"orders/0/11", 0}, {"orders/0/2", 1},
+		{"orders/0/9", 0}, {"orders/0/9", 0}, {"orders-dlq/0/7", 0}}, got)
+}
+
+// Its letters would be taken for open, and be sent once more.
+func TestABatchOfMarksThatIsTooLargeIsAnError(t *testing.T) {
+	w := newWorld(t)
+	w.create("orders-dlq")
+	w.create(redrive.Topic("orders-dlq"))
+	cl, err := kgo.NewClient(append(w.topic.Opts, kgo.ProducerBatchCompression(kgo.ZstdCompression()), kgo.ProducerBatchMaxBytes(100<<20))...)
+	require.NoError(t, err)
+	defer cl.Close()
+	rec := &kgo.Record{Topic: redrive.Topic("orders-dlq"), Value: bytes.Repeat([]byte("0"), committed.MaxBatchBytes+1)}
+	require.NoError(t, cl.ProduceSync(t.Context(), rec).FirstErr())
+	err = w.topic.Read(t.Context(), func(*Letter) error { return nil })
+	require.EqualError(t, err, "records orders-dlq-redrives/0/0 to 0 are in one batch of more than 64 MiB without its compression: they are not read")
 }
 
 // The letters of a topic that was made again are at the places of others that were sent.

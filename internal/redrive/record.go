@@ -67,6 +67,10 @@ type Mark struct {
 	// topics none. Without it the mark would also be one of what is at the same place once the
 	// topic was deleted and made again.
 	TopicID string `json:"topic_id,omitempty"`
+	// SentAs is the place of the order that was sent, and Redrives how often it was sent with that.
+	// What other records say of having been sent again is not true. Older marks lack both.
+	SentAs   string `json:"sent_as,omitempty"`
+	Redrives int    `json:"redrives,omitempty"`
 }
 
 // Concerns tells whether the mark is one of the topic that has this id now. Where one of the two

@@ -33,8 +33,9 @@ type client struct {
 	adm    *kadm.Client
 	topics *topics
 	marks  map[string]struct{} // keys of the redrive topic
-	id     string              // of the dead-letter topic whose marks they are; empty if unknown
-	halted context.Context     // ends when the stream is to stop
+	sent   redrive.Sent
+	id     string          // of the dead-letter topic whose marks they are; empty if unknown
+	halted context.Context // ends when the stream is to stop
 
 	mu     sync.Mutex
 	open   bool  // a transaction is
@@ -86,7 +87,7 @@ func (c *client) prepare(ctx context.Context, conf *config, parking string) erro
 		return nil // nothing was ever redriven
 	}
 	if err == nil {
-		c.marks, err = letters.Marks(ctx, conf.opts, conf.topic, c.id, ranges, func(redrive.Mark) struct{} { return struct{}{} })
+		c.marks, c.sent, err = letters.Marks(ctx, conf.opts, conf.topic, c.id, ranges, func(redrive.Mark) struct{} { return struct{}{} })
 	}
 	if err != nil {
 		return fmt.Errorf("reading marks: %w", err)
@@ -176,9 +177,9 @@ func (c *client) patience() (context.Context, context.CancelFunc) {
 	}
 }
 
-// commit ends the open transaction. After an error nobody knows how it ended, unless it is an
-// *errRefused: then nothing of it was committed, and the client is as good as before.
-func (c *client) commit() error {
+// flush waits until all that was produced is delivered, and so has a place. After an *errRefused
+// the transaction is aborted, and the client is as good as before.
+func (c *client) flush() error {
 	ctx, cancel := c.patience()
 	defer cancel()
 	if err := c.cl.Flush(ctx); err != nil {
@@ -196,6 +197,17 @@ func (c *client) commit() error {
 		}
 		return &errRefused{failed}
 	}
+	return nil
+}
+
+// commit ends the open transaction. After an error nobody knows how it ended, unless it is an
+// *errRefused: then nothing of it was committed.
+func (c *client) commit() error {
+	if err := c.flush(); err != nil {
+		return err
+	}
+	ctx, cancel := c.patience()
+	defer cancel()
 	if err := c.cl.EndTransaction(ctx, kgo.TryCommit); err != nil {
 		return fmt.Errorf("committing transaction: %w", err)
 	}

@@ -32,10 +32,12 @@ const (
 
 // Fields of the output.
 const (
+	fieldTargets      = "targets"
 	fieldTarget       = "target"
 	fieldAllowOther   = "allow_other_target"
 	fieldMaxRedrives  = "max_redrives"
 	fieldParkingTopic = "parking_topic"
+	fieldStateTopic   = "state_topic"
 )
 
 const example = `
@@ -116,8 +118,11 @@ func outputSpec() *service.ConfigSpec {
 		Categories("Services").
 		Summary("Sends the orders of dead letters again, in the transaction of the input `dlq_redrive` of the same stream, and marks the letters.").
 		Description("An order is sent with the letter's key and with the headers that it once had, without those of its failure, and with `dlq_id` and `dlq_redrives`. A letter that was redriven too often goes to the parking topic as it is.").
+		Field(service.NewStringListField(fieldTargets).
+			Description("The topics that orders are read from. A letter that names another one as its origin is refused: it says what its writer wanted. An item may hold several topics, joined by commas.").
+			Default([]any{"orders"}).Example([]string{"orders", "orders-eu"})).
 		Field(service.NewStringField(fieldTarget).
-			Description("The topic to send to. Empty: the one that each letter came from.").
+			Description("The one topic to send to, whether or not it is one of `targets`. Empty: the one that each letter came from.").
 			Default("").Example("orders")).
 		Field(service.NewBoolField(fieldAllowOther).
 			Description("Whether `target` may be another topic than the one that a letter came from.").Default(false)).
@@ -125,7 +130,10 @@ func outputSpec() *service.ConfigSpec {
 			Description("How often an order may be sent again. After that its letter goes to the parking topic.").Default(3)).
 		Field(service.NewStringField(fieldParkingTopic).
 			Description("The parking topic. Empty: the dead-letter topic with `-parking` behind its name.").
-			Default("").Example("orders-dlq-parking"))
+			Default("").Example("orders-dlq-parking")).
+		Field(service.NewStringField(fieldStateTopic).
+			Description("The state topic of the pipeline that reads the orders, to which nothing is ever sent. Empty: not known.").
+			Default("orders-state").Example("orders-state").Advanced())
 }
 
 // maxBatchSize keeps a batch, with its marks, below what the client buffers: the output must not

@@ -39,6 +39,41 @@ func TestWrongConfigNamesItsField(t *testing.T) {
 	}
 }
 
+// What is configured must not send orders to where something else is kept.
+func TestNoTopicOfSomethingElseIsATarget(t *testing.T) {
+	for name, c := range map[string]struct{ yaml, want string }{
+		"none":                          {"targets: [ ' ' ]", `field targets: is empty: name the topics that orders are read from, or a target`},
+		"the state topic":               {"targets: [ orders, 's' ]\nstate_topic: s", `field targets: "s" is the state topic: want topics that orders are read from`},
+		"the state topic by default":    {"targets: [ orders-state ]", `field targets: "orders-state" is the state topic: want topics that orders are read from`},
+		"the dead-letter topic":         {"targets: [ 'orders,dlq' ]", `field targets: "dlq" is the dead-letter topic: want topics that orders are read from`},
+		"the redrive topic":             {"targets: [ dlq-redrives ]", `field targets: "dlq-redrives" is the redrive topic: want topics that orders are read from`},
+		"the parking topic":             {"targets: [ dlq-parking ]", `field targets: "dlq-parking" is the parking topic: want topics that orders are read from`},
+		"another parking topic":         {"targets: [ p ]\nparking_topic: p", `field targets: "p" is the parking topic: want topics that orders are read from`},
+		"as the one target":             {"target: dlq-redrives\nallow_other_target: true", `field target: "dlq-redrives" is the redrive topic: want a topic that orders are read from`},
+		"parking in the state topic":    {"parking_topic: orders-state", `field parking_topic: "orders-state" is the state topic`},
+		"parking among the letters":     {"parking_topic: dlq", `field parking_topic: "dlq" is the dead-letter topic`},
+		"a target without targets":      {"targets: []\ntarget: orders", ""},
+		"targets without a state topic": {"targets: [ orders ]\nstate_topic: ''", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			res := service.MockResources()
+			pc, err := inputSpec().ParseYAML("seed_brokers: [a]\ntopic: dlq", nil)
+			require.NoError(t, err)
+			in, err := newInput(pc, res, nil, nil)
+			require.NoError(t, err)
+			defer in.Close(t.Context())
+			pc, err = outputSpec().ParseYAML(c.yaml, nil)
+			require.NoError(t, err)
+			_, _, _, err = newOutput(pc, res)
+			if c.want == "" {
+				require.NoError(t, err)
+			} else {
+				require.EqualError(t, err, c.want)
+			}
+		})
+	}
+}
+
 func TestPartsThatStandAloneSayWhatTheyNeed(t *testing.T) {
 	pc, err := outputSpec().ParseYAML("{}", nil)
 	require.NoError(t, err)

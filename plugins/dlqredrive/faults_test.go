@@ -212,7 +212,7 @@ func TestALetterThatHasNowhereToGoStaysOpen(t *testing.T) {
 			&kgo.Record{Topic: "dlq", Key: []byte("a")},
 			&kgo.Record{Topic: "dlq", Key: []byte("b"), Headers: []kgo.RecordHeader{{Key: "dlq_topic", Value: []byte("gone")}}}).FirstErr())
 		require.Equal(t, map[string]int64{reasonNoTarget: 1, reasonOtherTarget: 3}, w.run("dry_run: true", "", "target: other").Refused)
-		require.Equal(t, map[string]int64{reasonNoOrigin: 1, reasonNoTarget: 1}, w.run("", "", "").Refused)
+		require.Equal(t, map[string]int64{reasonNoOrigin: 1, reasonNoTarget: 1}, w.run("", "", "targets: [ orders, gone ]").Refused)
 		require.Equal(t, map[string]int64{reasonOtherTarget: 1}, w.run("", "", "target: orders").Refused)
 		w.once(3, redrive.Counts{Sent: 3})
 		require.EqualValues(t, 1, w.run("", "", "target: orders\n    allow_other_target: true").Sent)

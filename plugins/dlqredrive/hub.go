@@ -22,10 +22,12 @@ type hub struct {
 	limit  int64       // 0: none
 	failed Trouble     // of the filter
 	broken Trouble     // of decoding
-	client *client     // of the input, while it is connected
-	batch  *batch      // in flight, if any
-	passed int64       // open letters that were looked at
-	total  int64       // how many there are, about
+	to     map[string]int64
+	strays map[string]int64 // letters that name a topic that is no target
+	client *client          // of the input, while it is connected
+	batch  *batch           // in flight, if any
+	passed int64            // open letters that were looked at
+	total  int64            // how many there are, about
 
 	// halted ends when the stream is to stop, so that nobody goes on waiting.
 	halted context.Context
@@ -33,7 +35,7 @@ type hub struct {
 }
 
 func newHub(w *Watch) *hub {
-	h := &hub{watch: w, plan: plan{maxRedrives: 3}}
+	h := &hub{watch: w, plan: plan{maxRedrives: 3}, to: map[string]int64{}, strays: map[string]int64{}}
 	h.halted, h.halt = context.WithCancel(context.Background())
 	return h
 }
@@ -119,8 +121,13 @@ func (h *hub) settle() []*letter {
 		if l.state == deferred {
 			again = append(again, l)
 		}
-		if l.state == unfiltered {
+		switch {
+		case l.state == unfiltered:
 			h.failed.Letters++
+		case l.state == written:
+			h.to[l.route.topic]++
+		case l.state == refused && l.route.reason == reasonNotAllowed:
+			countName(h.strays, l.route.topic)
 		}
 		if l.broken && l.state != deferred {
 			h.broken.Letters++
@@ -206,7 +213,10 @@ func (h *hub) record(ended time.Time) redrive.Run {
 
 // report is what is shown of the run. h.mu must be held.
 func (h *hub) report() Report {
-	r := Report{Run: h.run, Total: h.total, Passed: h.passed, Unfiltered: h.failed, Undecoded: h.broken}
-	r.Refused = maps.Clone(r.Refused)
+	r := Report{Run: h.run, Total: h.total, Passed: h.passed, Unfiltered: h.failed, Undecoded: h.broken, Targets: h.plan.targets}
+	if h.plan.target != "" {
+		r.Targets = []string{h.plan.target}
+	}
+	r.Refused, r.To, r.NotAllowed = maps.Clone(r.Refused), maps.Clone(h.to), maps.Clone(h.strays)
 	return r
 }

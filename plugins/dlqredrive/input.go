@@ -89,7 +89,7 @@ func newInput(pc *service.ParsedConfig, res *service.Resources, w *Watch, opts [
 		return nil, errors.New("a stream can have one dlq_redrive input only")
 	}
 	h.run.ID, h.run.By, h.run.Begun = newRunID(time.Now()), whoami(), time.Now().UTC()
-	h.plan.parking = conf.topic + "-parking"
+	h.plan.letters, h.plan.parking = conf.topic, conf.topic+"-parking"
 	h.sampling = conf.dryRun
 	in := &input{conf: conf, hub: h, withdraw: withdraw, log: res.Logger(), met: newInstruments(res.Metrics()), idle: make(chan struct{}, 1)}
 	in.idle <- struct{}{}
@@ -201,7 +201,7 @@ func (in *input) read(ctx context.Context) error {
 	full := in.hub.isFull()
 	var beyond int64
 	for _, rec := range recs {
-		l := newLetter(rec, in.topicID)
+		l := newLetter(rec, in.topicID, &in.client.sent)
 		switch {
 		case in.client.marked(l):
 			in.marked--

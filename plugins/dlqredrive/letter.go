@@ -41,13 +41,16 @@ type letter struct {
 
 	state  state
 	route  route
+	sent   *kgo.Record // what was written; it has its place once it is delivered
 	mended bool
 	broken bool // it could not be decoded
 	sample *Sample
 }
 
-func newLetter(rec *kgo.Record, topicID string) *letter {
+// newLetter reads a record. Which orders were sent again decides what is believed of it.
+func newLetter(rec *kgo.Record, topicID string, sent *redrive.Sent) *letter {
 	parsed := letters.Parse(rec)
+	parsed.Verify(sent)
 	return &letter{rec: rec, topicID: topicID, place: parsed.Place, about: parsed.Letter, noRecord: parsed.NoRecord}
 }
 
@@ -93,13 +96,17 @@ func (l *letter) parked() *kgo.Record {
 	return &kgo.Record{Topic: l.route.topic, Partition: anyPartition, Key: l.rec.Key, Value: l.rec.Value, Headers: l.rec.Headers}
 }
 
-// mark is the record that says that the letter is open no more.
+// mark is the record that says that the letter is open no more, once its order is delivered.
 func (l *letter) mark(topic, run string, now time.Time) (*kgo.Record, error) {
-	action := redrive.Redriven
-	if l.route.parked {
-		action = redrive.Parked
+	m := redrive.Mark{Action: redrive.Redriven, ID: l.about.ID, Target: l.route.topic, Run: run, At: now.UTC(), TopicID: l.topicID}
+	switch {
+	case l.route.parked:
+		m.Action = redrive.Parked
+	case l.sent.Offset >= 0:
+		m.SentAs = redrive.Place{Topic: l.sent.Topic, Partition: l.sent.Partition, Offset: l.sent.Offset}.String()
+		m.Redrives = l.about.Redrives + 1
 	}
-	value, err := json.Marshal(redrive.Mark{Action: action, ID: l.about.ID, Target: l.route.topic, Run: run, At: now.UTC(), TopicID: l.topicID})
+	value, err := json.Marshal(m)
 	if err != nil {
 		return nil, err
 	}

@@ -4,12 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/redpanda-data/benthos/v4/public/service"
 
+	"github.com/orderflow/orderflow/internal/connection"
 	"github.com/orderflow/orderflow/internal/fields"
-	"github.com/orderflow/orderflow/internal/redrive"
 	"github.com/orderflow/orderflow/internal/rendezvous"
 )
 
@@ -22,20 +21,24 @@ func newOutput(pc *service.ParsedConfig, res *service.Resources) (service.BatchO
 	}
 	o := &output{hub: h}
 	f := fields.Of(pc)
-	target, parking := f.Optional(fieldTarget), f.Optional(fieldParkingTopic)
+	targets, target := connection.Split(f.List(fieldTargets)), f.Optional(fieldTarget)
+	parking, state := f.Optional(fieldParkingTopic), f.Optional(fieldStateTopic)
 	other := f.Bool(fieldAllowOther)
 	most := f.AtLeast(fieldMaxRedrives, 0)
 	if err := f.Err(); err != nil {
 		return nil, service.BatchPolicy{}, 0, err
 	}
+	var err error
 	o.hub.add(func() {
-		o.hub.plan.target, o.hub.plan.allowOther, o.hub.plan.maxRedrives = target, other, most
+		p := &o.hub.plan
+		p.targets, p.target, p.allowOther, p.maxRedrives, p.state = targets, target, other, most, state
 		o.hub.run.Target = target
 		if parking != "" {
-			o.hub.plan.parking = parking
+			p.parking = parking
 		}
+		err = p.check()
 	})
-	return o, service.BatchPolicy{}, 1, nil
+	return o, service.BatchPolicy{}, 1, err
 }
 
 // Connect does nothing: the client is the input's.
@@ -44,7 +47,7 @@ func (o *output) Connect(context.Context) error { return nil }
 // Close does nothing.
 func (o *output) Close(context.Context) error { return nil }
 
-// WriteBatch hands orders and marks to the client. A batch that it cannot write whole fails, so
+// WriteBatch hands orders to the client. A batch that it cannot write whole fails, so
 // that the input aborts its transaction.
 func (o *output) WriteBatch(_ context.Context, msgs service.MessageBatch) error {
 	for _, msg := range msgs {
@@ -86,14 +89,10 @@ func (o *output) write(msg *service.Message) error {
 		}
 		rec = l.resent(value)
 	}
-	mark, err := l.mark(redrive.Topic(place.Topic), o.hub.run.ID, time.Now())
-	if err == nil {
-		err = o.hub.client.produce(rec, mark)
-	}
-	if err != nil {
+	if err := o.hub.client.produce(rec); err != nil {
 		return fmt.Errorf("writing %s: %w", place, err)
 	}
-	l.state = written
+	l.sent, l.state = rec, written
 	return nil
 }
 

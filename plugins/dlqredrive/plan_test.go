@@ -32,8 +32,11 @@ func TestWhereALetterGoes(t *testing.T) {
 		{"once more, if it may", plan{maxRedrives: 3, parking: "parking"}, deadletter.Letter{Topic: "orders", Redrives: 2}, false, "orders", false, ""},
 		{"to the parking topic after that", plan{maxRedrives: 3, parking: "parking"}, deadletter.Letter{Topic: "orders", Redrives: 3}, false, "parking", true, ""},
 		{"to the parking topic, even with nowhere else to go", plan{parking: "parking"}, deadletter.Letter{}, false, "parking", true, ""},
+		{"to no topic that is no target, whatever it says", plan{maxRedrives: 3}, deadletter.Letter{Topic: "orders-state"}, false, "", false, reasonNotAllowed},
+		{"to any of the targets", plan{maxRedrives: 3}, deadletter.Letter{Topic: "orders-eu"}, false, "orders-eu", false, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			c.plan.targets = []string{"orders", "orders-eu"}
 			got := c.plan.route(c.letter, c.without)
 			require.Equal(t, c.reason, got.reason)
 			require.Equal(t, c.reason != "", got.err != nil)

@@ -5,9 +5,13 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/orderflow/orderflow/internal/shown"
 )
+
+// maxName is how many characters the name of a topic has at most.
+const maxName = 249
 
 // Print writes what became of the letters, or what would become of them.
 func (r Report) Print(w io.Writer, dryRun bool) {
@@ -25,6 +29,22 @@ func (r Report) Print(w io.Writer, dryRun bool) {
 	row(r.LeftOpen, "left open")
 	if rest := r.Total - r.Passed; rest > 0 {
 		row(rest, "not looked at, about")
+	}
+	verb := "Went"
+	if dryRun {
+		verb = "Would go"
+		fmt.Fprintf(w, "Targets: %s\n", strings.Join(r.Targets, ", "))
+	}
+	for _, topic := range slices.Sorted(maps.Keys(r.To)) {
+		fmt.Fprintf(w, "%s to %s: %d letters\n", verb, topic, r.To[topic])
+	}
+	// The names come from the letters.
+	for _, topic := range slices.Sorted(maps.Keys(r.NotAllowed)) {
+		name := "other topics"
+		if topic != "" {
+			name = shown.Quote(fmt.Sprintf("%.*s", maxName, topic))
+		}
+		fmt.Fprintf(w, "No target is %s: %d letters name it\n", name, r.NotAllowed[topic])
 	}
 	if t := r.Undecoded; t.Letters > 0 {
 		fmt.Fprintf(w, "Not decoded, so that `this` is null: %d letters, the first since: %s\n", t.Letters, shown.Text(t.Error))

@@ -3,6 +3,7 @@ package dlqredrive
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"slices"
 	"testing"
 	"time"
@@ -182,6 +183,7 @@ func TestWhatCannotBeDecodedCanBeChosen(t *testing.T) {
 func TestWhatWasRedrivenTooOftenIsParked(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
 		w.letters(4, kgo.RecordHeader{Key: "dlq_redrives", Value: []byte("2")})
+		w.redriven(4, 2)
 		require.Equal(t, redrive.Counts{Matched: 4, Parked: 4}, w.run("", "map: root = deleted()", "max_redrives: 2").Counts)
 		require.Empty(t, w.records("orders"))
 		parked, letters := w.records("dlq-parking"), w.records("dlq")
@@ -198,10 +200,103 @@ func TestWhatWasRedrivenTooOftenIsParked(t *testing.T) {
 			require.Equal(t, 1, same)
 		}
 		marks, _ := w.marks()
-		for _, m := range marks {
+		require.Len(t, marks, 8)
+		for p, m := range marks {
+			if p.Offset >= formerLetters {
+				continue
+			}
 			require.Equal(t, redrive.Parked, m.Action)
 			require.Equal(t, "dlq-parking", m.Target)
 		}
+	})
+}
+
+// Who writes an order can give it these headers, and its dead letter keeps them.
+func TestWhatOnlySaysThatItWasRedrivenIsNotBelieved(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		w.letters(4, kgo.RecordHeader{Key: "dlq_redrives", Value: []byte("3")}, kgo.RecordHeader{Key: "dlq_id", Value: []byte("orders/2/99")})
+		require.Equal(t, redrive.Counts{Matched: 1, Sent: 1, LeftOpen: 3}, w.run("dry_run: true", "ids: [ orders/0/1 ]", "").Counts)
+		require.Equal(t, redrive.Counts{LeftOpen: 4}, w.run("dry_run: true", "ids: [ orders/2/99 ]", "").Counts)
+		require.Equal(t, redrive.Counts{Matched: 4, Sent: 4}, w.run("", `where: '@dlq_redrives == "0" && @dlq_id.has_prefix("orders/0/")'`, "").Counts)
+		marks, _ := w.marks()
+		require.Len(t, marks, 4)
+		ids := map[string]string{}
+		for _, m := range marks {
+			require.Equal(t, redrive.Redriven, m.Action)
+			require.Equal(t, 1, m.Redrives)
+			ids[m.SentAs] = m.ID
+		}
+		require.Len(t, ids, 4)
+		for _, r := range w.records("orders") {
+			id := ids[redrive.Place{Topic: r.Topic, Partition: r.Partition, Offset: r.Offset}.String()]
+			require.Equal(t, "orders/0/"+string(r.Key[1:]), id, "the mark names the order")
+			require.Equal(t, []string{id}, header(r, "dlq_id"))
+			require.Equal(t, []string{"1"}, header(r, "dlq_redrives"))
+		}
+	})
+}
+
+// What fails again keeps its identity, and the number of redrives that the marks tell.
+func TestWhatTheMarksConfirmIsBelieved(t *testing.T) {
+	for name, mark := range map[string]func(redrive.Mark) redrive.Mark{
+		"by its place":                   func(m redrive.Mark) redrive.Mark { return m },
+		"of a mark that names no place":  func(m redrive.Mark) redrive.Mark { m.SentAs, m.Redrives = "", 0; return m },
+		"of a topic that was made again": func(m redrive.Mark) redrive.Mark { m.TopicID = "another"; return m },
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, w *world) {
+				w.letters(1, kgo.RecordHeader{Key: "dlq_redrives", Value: []byte("1")}, kgo.RecordHeader{Key: "dlq_id", Value: []byte("orders/2/99")})
+				w.mark(redrive.Place{Topic: "dlq", Partition: 1, Offset: formerLetters}, mark(redrive.Mark{
+					Action: redrive.Redriven, ID: "orders/2/99", Target: "orders", SentAs: "orders/0/0", Redrives: 1}))
+				require.Equal(t, redrive.Counts{Matched: 1, Sent: 1}, w.run("", `where: '@dlq_redrives == "1"'`, "").Counts)
+				sent := w.records("orders")
+				require.Equal(t, []string{"orders/2/99"}, header(sent[0], "dlq_id"))
+				require.Equal(t, []string{"2"}, header(sent[0], "dlq_redrives"))
+			})
+		})
+	}
+}
+
+// A dead letter says where its order came from, and its writer may say anything.
+func TestALetterCannotChooseItsTopic(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		adm := kadm.NewClient(w.cl)
+		for _, topic := range []string{"orders-state", "eu"} {
+			_, err := adm.CreateTopic(t.Context(), 1, 1, nil, topic)
+			require.NoError(t, err)
+		}
+		w.letters(2)
+		from := func(topic string) kgo.RecordHeader { return kgo.RecordHeader{Key: "dlq_topic", Value: []byte(topic)} }
+		w.letters(3, from("orders-state"))
+		for _, topic := range []string{"dlq", "dlq-redrives", "dlq-parking", "__consumer_offsets", "eu", "\x1b[2J"} {
+			w.letters(1, from(topic))
+		}
+		dry := w.run("dry_run: true", "", "")
+		require.Equal(t, redrive.Counts{Matched: 11, Sent: 2, LeftOpen: 9, Refused: map[string]int64{reasonNotAllowed: 9}}, dry.Counts)
+		require.Equal(t, []string{"orders"}, dry.Targets)
+		require.Equal(t, map[string]int64{"orders": 2}, dry.To)
+		require.Equal(t, map[string]int64{
+			"orders-state": 3, "dlq": 1, "dlq-redrives": 1, "dlq-parking": 1, "__consumer_offsets": 1, "eu": 1, "\x1b[2J": 1}, dry.NotAllowed)
+
+		got := w.run("", "", `targets: [ "orders, eu" ]`)
+		require.Equal(t, redrive.Counts{Matched: 11, Sent: 3, LeftOpen: 8, Refused: map[string]int64{reasonNotAllowed: 8}}, got.Counts)
+		require.Equal(t, map[string]int64{"orders": 2, "eu": 1}, got.To)
+		for topic, n := range map[string]int{"orders": 2, "eu": 1, "orders-state": 0, "dlq": 11} {
+			require.Len(t, w.records(topic), n, topic)
+		}
+	})
+}
+
+// Letters may name any number of topics.
+func TestFewOfTheTopicsThatAreNoTargetAreNamed(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		for i := range 30 {
+			w.letters(1, kgo.RecordHeader{Key: "dlq_topic", Value: fmt.Appendf(nil, "t-%d", i)})
+		}
+		got := w.run("", "", "")
+		require.Equal(t, redrive.Counts{Matched: 30, LeftOpen: 30, Refused: map[string]int64{reasonNotAllowed: 30}}, got.Counts)
+		require.Len(t, got.NotAllowed, maxNames+1)
+		require.EqualValues(t, 30-maxNames, got.NotAllowed[""])
 	})
 }
 

@@ -42,7 +42,10 @@ func (in *input) ack(ctx context.Context, b *batch, err error) {
 }
 
 func (in *input) commit(c *client, b *batch) {
-	err := in.audit(c, time.Time{})
+	err := in.mark(c, b)
+	if err == nil {
+		err = in.audit(c, time.Time{})
+	}
 	if err == nil {
 		err = c.commit()
 	}
@@ -64,6 +67,27 @@ func (in *input) commit(c *client, b *batch) {
 	default:
 		in.lost, in.doubt = err, b
 	}
+}
+
+// mark writes the marks of the letters whose orders are in the open transaction. They name where
+// those are, so that it can be told later which orders were sent again.
+func (in *input) mark(c *client, b *batch) error {
+	if err := c.flush(); err != nil {
+		return err
+	}
+	for _, l := range b.letters {
+		if l.state != written {
+			continue
+		}
+		rec, err := l.mark(redrive.Topic(in.conf.topic), in.hub.run.ID, time.Now())
+		if err == nil {
+			err = c.produce(rec)
+		}
+		if err != nil {
+			return fmt.Errorf("marking %s: %w", l.place, err)
+		}
+	}
+	return nil
 }
 
 // audit writes the record of the run into the open transaction, as it will be with it.

@@ -20,6 +20,23 @@ type Report struct {
 	// Unfiltered are letters on which `where` failed, so that they were not chosen. Undecoded are
 	// those that `where` and `map` see as null.
 	Unfiltered, Undecoded Trouble
+	// Targets are the topics that orders may go to. To counts what was sent and parked, by topic,
+	// and NotAllowed the letters that name another topic, by what they name; see maxNames.
+	Targets    []string
+	To         map[string]int64
+	NotAllowed map[string]int64
+}
+
+// maxNames is how many topics are named that are no target: letters may hold any number. What
+// names others is counted under the empty name.
+const maxNames = 10
+
+// countName counts a letter whose topic is no target.
+func countName(counts map[string]int64, topic string) {
+	if _, known := counts[topic]; !known && len(counts) >= maxNames {
+		topic = ""
+	}
+	counts[topic]++
 }
 
 // Trouble is how many letters something failed on, and why it did on the first.

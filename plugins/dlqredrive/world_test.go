@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -17,6 +19,7 @@ import (
 	_ "github.com/redpanda-data/connect/v4/public/components/pure"
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -73,6 +76,29 @@ func (w *world) letters(n int, headers ...kgo.RecordHeader) {
 		})
 	}
 	require.NoError(w.t, w.cl.ProduceSync(w.t.Context(), recs...).FirstErr())
+}
+
+// formerLetters is from where marks are of letters that are gone.
+const formerLetters = 1000
+
+// redriven marks the orders at the first n offsets of orders/0 as sent again so often.
+func (w *world) redriven(n, redrives int) {
+	w.t.Helper()
+	for i := range n {
+		w.mark(redrive.Place{Topic: "dlq", Partition: int32(i % partitions), Offset: formerLetters + int64(i)}, redrive.Mark{
+			Action: redrive.Redriven, ID: fmt.Sprintf("orders/0/%d", i), Target: "orders", SentAs: fmt.Sprintf("orders/0/%d", i), Redrives: redrives})
+	}
+}
+
+func (w *world) mark(p redrive.Place, m redrive.Mark) {
+	w.t.Helper()
+	_, err := kadm.NewClient(w.cl).CreateTopic(w.t.Context(), partitions, 1, nil, "dlq-redrives")
+	if !errors.Is(err, kerr.TopicAlreadyExists) {
+		require.NoError(w.t, err)
+	}
+	value, err := json.Marshal(m)
+	require.NoError(w.t, err)
+	require.NoError(w.t, w.cl.ProduceSync(w.t.Context(), &kgo.Record{Topic: "dlq-redrives", Partition: p.Partition, Key: p.Key(), Value: value}).FirstErr())
 }
 
 // records reads all that is committed in a topic.

@@ -44,6 +44,7 @@ func (c *client) abort(ctx context.Context) error {
 	c.aborts++
 	aborts := c.aborts
 	c.mu.Unlock()
+	c.conf.faults.note(reason)
 	c.ended(false)
 	c.log.With("reason", shown.Text(reason.Error())).Warn("Transaction aborted: going on from what was committed last")
 

@@ -16,12 +16,17 @@ import (
 // block is why the orders of a key do not go on: an earlier one of it is a dead letter. The key
 // is free again when that order comes a second time, redriven, and ends well.
 type block struct {
-	ID    string    `json:"dlq_id"` // of the dead letter
-	Since time.Time `json:"since"`
+	ID string `json:"dlq_id"` // of the dead letter
+	// Origin is where the order was, if its dead letter claims another id. Who redrives it believes
+	// the claim only if it is true, and else sends it by this name.
+	Origin string    `json:"origin,omitempty"`
+	Since  time.Time `json:"since"`
 }
 
-// identity returns the dlq_id that a dead letter of rec has, and whether rec was redriven.
-func identity(rec *kgo.Record) (id string, redriven bool) {
+// identity returns the dlq_id that a dead letter of rec has, where rec is, and whether it says that
+// it was redriven. Its producer can write the same headers, so that they decide no more than which
+// of its own orders a key waits for.
+func identity(rec *kgo.Record) (id, origin string, redriven bool) {
 	l := deadletter.Letter{Topic: rec.Topic, Partition: int(rec.Partition), Offset: rec.Offset}
 	l.Identify(func(name string) (string, bool) {
 		for _, h := range slices.Backward(rec.Headers) {
@@ -31,7 +36,7 @@ func identity(rec *kgo.Record) (id string, redriven bool) {
 		}
 		return "", false
 	})
-	return l.ID, l.Redrives > 0
+	return l.ID, l.Origin(), l.Redrives > 0
 }
 
 // passes tells whether an order may go although its key is blocked, which it may if it is the
@@ -41,8 +46,8 @@ func (p *partition) passes(name string, rec *kgo.Record) bool {
 	if !blocked {
 		return true
 	}
-	id, redriven := identity(rec)
-	return redriven && id == b.ID
+	id, _, redriven := identity(rec)
+	return redriven && (id == b.ID || id == b.Origin)
 }
 
 // block holds the key of an order that has ended as a dead letter.
@@ -51,9 +56,13 @@ func (p *partition) block(rec *kgo.Record, now time.Time) {
 	if !ordered {
 		return
 	}
-	id, _ := identity(rec)
+	id, origin, _ := identity(rec)
 	if p.blocks[name].ID != id { // one that has died again blocks as it did
-		p.blocks[name] = block{ID: id, Since: now.UTC()}
+		b := block{ID: id, Since: now.UTC()}
+		if origin != id {
+			b.Origin = origin
+		}
+		p.blocks[name] = b
 		p.rewrite[name] = struct{}{}
 	}
 	p.queues[name].busy = false

@@ -174,6 +174,24 @@ func TestOnlyTheOrderThatAKeyWaitsForMendsIt(t *testing.T) {
 	}
 }
 
+// Its dead letter is sent again by the name of its place, since no redrive has sent the order.
+func TestAnOrderThatOnlySaysThatItWasRedrivenIsWaitedForByItsPlace(t *testing.T) {
+	p := keyed()
+	claim := func(id string) []kgo.RecordHeader {
+		return []kgo.RecordHeader{{Key: "dlq_id", Value: []byte(id)}, {Key: "dlq_redrives", Value: []byte("1")}}
+	}
+	forged := &kgo.Record{Topic: "orders", Offset: 7, Key: []byte("k"), Headers: claim("orders/0/3")}
+	require.True(t, p.admit(forged))
+	p.block(forged, time.Unix(1, 0))
+	var stored []byte
+	require.NoError(t, p.blockChanges(func(_, value []byte) { stored = value }))
+	require.JSONEq(t, `{"dlq_id":"orders/0/3","origin":"orders/0/7","since":"1970-01-01T00:00:01Z"}`, string(stored))
+	again := keyed()
+	require.NoError(t, again.restoreBlock("k", stored))
+	require.False(t, again.admit(&kgo.Record{Topic: "orders", Offset: 8, Key: []byte("k"), Headers: claim("orders/0/9")}))
+	require.True(t, again.admit(&kgo.Record{Topic: "orders", Offset: 9, Key: []byte("k"), Headers: claim("orders/0/7")}))
+}
+
 // A key may be as large as a record; one that the state topic refuses would stop everything.
 func TestALongKeyIsBlockedByItsHash(t *testing.T) {
 	p := keyed()

@@ -65,6 +65,7 @@ type client struct {
 	parts      map[topicPartition]*partition
 	aside      map[topicPartition]struct{} // assigned, but the state topic lacks a partition for them
 	stalled    map[topicPartition]int64    // not read until the former order at this offset has ended
+	shelved    map[topicPartition]struct{} // assigned, but their state cannot be read
 	epoch      uint64
 	assigned   bool      // partitions came while orders were in flight, whose values a new view lacks
 	joining    time.Time // since when a join is under way; zero if none is

@@ -214,6 +214,7 @@ func (c *client) observe() {
 	c.met.waiting.Set(int64(c.waitingLocked()))
 	c.met.bytes.Set(int64(c.waitingBytes()))
 	c.met.blocked.Set(int64(blocked))
+	c.met.aside.Set(int64(len(c.aside) + len(c.shelved)))
 	var late float64
 	if !oldest.IsZero() {
 		late = max(0, time.Since(oldest).Seconds())

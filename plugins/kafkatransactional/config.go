@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/redpanda-data/benthos/v4/public/service"
@@ -33,6 +34,7 @@ const (
 	fieldFetchMaxBytes      = "fetch_max_bytes"
 	fieldOrdering           = "ordering"
 	fieldOnDeadLetter       = "on_dead_letter"
+	fieldSkipState          = "skip_unreadable_state"
 
 	startEarliest  = "earliest"
 	startLatest    = "latest"
@@ -111,6 +113,9 @@ func inputSpec() *service.ConfigSpec {
 		Field(service.NewIntField(fieldFetchMaxBytes).
 			Description("The most bytes that the client fetches from one partition at a time.").
 			Default(1 << 20).Advanced()).
+		Field(service.NewStringListField(fieldSkipState).
+			Description("Records of the state topic to do without, as TOPIC/PARTITION/OFFSET, when they cannot be read and nobody is left who could: it is then as if they had not been written. What a compacted log still holds of older state under the same key counts again. A waiting order that is not found any more is lost; `audit` shows it as missing. An item may hold several, joined by commas.").
+			Default([]any{}).Example([]string{"orders-state/3/1234"}).Advanced()).
 		Fields(connection.Fields()...)
 }
 
@@ -137,6 +142,8 @@ type config struct {
 	batchSize          int
 	maxInFlight        int
 	extra              []kgo.Opt
+	skipState          []string
+	faults             *faults
 }
 
 // transactionalID is that of the instance with this name.
@@ -151,7 +158,7 @@ func (c *config) clientOpts() []kgo.Opt {
 }
 
 func parseConfig(pc *service.ParsedConfig) (*config, error) {
-	c := &config{}
+	c := &config{faults: newFaults()}
 	f := fields.Of(pc)
 	if c.topics = connection.Split(f.List(fieldTopics)); len(c.topics) == 0 {
 		f.Fail(fieldTopics, errors.New("is empty"))
@@ -173,6 +180,7 @@ func parseConfig(pc *service.ParsedConfig) (*config, error) {
 	c.maxWaitingBytes = f.Bytes(fieldMaxWaitingBytes, 1<<20, 1<<40)
 	c.maxBatchBytes = f.Bytes(fieldMaxBatchBytes, 1<<10, 1<<30)
 	c.batchSize = f.Number(fieldBatchSize, 1, 100_000)
+	c.skipState = connection.Split(f.List(fieldSkipState))
 	c.maxInFlight = f.Number(fieldMaxInFlight, 1, 10_000)
 	if err := f.Err(); err != nil {
 		return nil, err
@@ -186,6 +194,14 @@ func parseConfig(pc *service.ParsedConfig) (*config, error) {
 	if 3*c.heartbeatInterval > c.sessionTimeout {
 		// Whoever shortens the session means the heartbeats too.
 		c.heartbeatInterval = c.sessionTimeout / 3
+	}
+	for _, place := range c.skipState {
+		topic, number, ok := strings.Cut(place, "/")
+		var partition int32
+		var offset int64
+		if _, err := fmt.Sscanf(number, "%d/%d", &partition, &offset); !ok || err != nil || topic != c.stateTopic || statePlace(topic, partition, offset) != place || partition < 0 || offset < 0 {
+			return nil, fmt.Errorf("field %s: %q: want a place in the state topic, such as %s", fieldSkipState, place, statePlace(c.stateTopic, 3, 1234))
+		}
 	}
 	for _, t := range c.topics {
 		if t == c.stateTopic {

@@ -33,6 +33,7 @@ func connect(ctx context.Context, conf *config, producer []kgo.Opt, topics []str
 		parts:    map[topicPartition]*partition{},
 		aside:    map[topicPartition]struct{}{},
 		stalled:  map[topicPartition]int64{},
+		shelved:  map[topicPartition]struct{}{},
 		inFlight: map[*batch]struct{}{},
 	}
 	c.promise = c.delivered

@@ -51,6 +51,7 @@ func (c *client) drop(taken map[string][]int32, rejoins bool) {
 		for _, partition := range partitions {
 			delete(c.parts, topicPartition{topic, partition})
 			delete(c.aside, topicPartition{topic, partition})
+			delete(c.shelved, topicPartition{topic, partition})
 			n++
 		}
 	}

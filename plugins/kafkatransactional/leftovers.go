@@ -33,7 +33,7 @@ func (c *client) unblock(ctx context.Context, numbers []int32, starts map[topicP
 		return nil
 	}
 	newest := map[topicPartition]Owner{}
-	_, err = readState(ctx, c.conf.clientOpts(), c.conf.stateTopic, stable, func(k StateKey, rec *kgo.Record) error {
+	_, _, err = readState(ctx, c.conf.clientOpts(), c.conf.stateTopic, stable, func(k StateKey, rec *kgo.Record) error {
 		tp := topicPartition{k.Topic, k.Partition}
 		if _, ours := starts[tp]; !ours || k.Kind != KindLedger || rec.Value == nil {
 			return nil

@@ -8,6 +8,7 @@ type instruments struct {
 	bytes     *service.MetricGauge
 	oldestDue *service.MetricGauge
 	blocked   *service.MetricGauge
+	aside     *service.MetricGauge
 	givenUp   *service.MetricCounter
 	unread    *service.MetricCounter
 	paused    *service.MetricGauge
@@ -27,6 +28,7 @@ func newInstruments(m *service.Metrics) *instruments {
 		bytes:     m.NewGauge(prefix + "waiting_bytes"),
 		oldestDue: m.NewGauge(prefix + "oldest_overdue_seconds"),
 		blocked:   m.NewGauge(prefix + "blocked_keys"),
+		aside:     m.NewGauge(prefix + "partitions_aside"),
 		givenUp:   m.NewCounter(prefix + "blocked_keys_given_up_total"),
 		unread:    m.NewCounter(prefix + "unread_batches_total"),
 		paused:    m.NewGauge(prefix + "fetch_paused"),

@@ -41,6 +41,7 @@ type partition struct {
 	written     map[int64]struct{}
 	rewrite     map[string]struct{}
 	acc         map[accumulatorKey]*accumulator
+	cleared     [][]byte // keys of state that is nothing to us
 	ledger      Ledger
 	ledgerDirty bool
 }
@@ -63,6 +64,7 @@ type accumulatorKey struct{ name, group string }
 type accumulator struct {
 	// raw is what was restored; it is decoded when somebody who knows its type asks.
 	raw   []byte
+	place string // of its record in the state topic
 	value session.Accumulator
 	dirty bool
 }
@@ -164,7 +166,7 @@ func (p *partition) accumulatorFor(name, group string, fresh func() session.Accu
 	if a.value == nil {
 		v := fresh()
 		if err := v.UnmarshalBinary(a.raw); err != nil {
-			return nil, fmt.Errorf("decoding aggregate %s of %s, group %q: %w", name, p.topicPartition, group, err)
+			return nil, &errUndecodable{a.place, fmt.Errorf("decoding aggregate %q of %s, group %.200q: %w", name, p.topicPartition, group, err)}
 		}
 		a.value, a.raw = v, nil
 	}
@@ -197,13 +199,21 @@ func (p *partition) changes(maxBytes int, put func(key, value []byte)) error {
 		if !a.dirty {
 			continue
 		}
-		value, err := a.value.AppendBinary(nil)
-		if err != nil {
-			return fmt.Errorf("encoding aggregate %s of %s: %w", k.name, p.topicPartition, err)
+		value := a.raw
+		if a.value != nil {
+			var err error
+			value, err = a.value.AppendBinary(nil)
+			if err != nil {
+				return fmt.Errorf("encoding aggregate %s of %s: %w", k.name, p.topicPartition, err)
+			}
 		}
 		a.dirty = false
 		put(StateKey{Kind: KindAggregate, Topic: p.topic, Partition: p.partition, Name: k.name, Group: k.group}.append(nil), value)
 	}
+	for _, key := range p.cleared {
+		put(key, nil)
+	}
+	p.cleared = nil
 	if p.ledgerDirty {
 		value, err := json.Marshal(p.ledger)
 		if err != nil {
@@ -250,7 +260,7 @@ func (p *partition) restore(k StateKey, value []byte) error {
 			return err
 		}
 		if l.Group != p.ledger.Group {
-			return fmt.Errorf("state of %s belongs to consumer group %q, not to %q: give each group a state topic of its own", p.topicPartition, l.Group, p.ledger.Group)
+			return fmt.Errorf("state of %s belongs to consumer group %q, not to %q: %w", p.topicPartition, l.Group, p.ledger.Group, errGroup)
 		}
 		p.ledger, p.ledgerDirty = l, false
 	}

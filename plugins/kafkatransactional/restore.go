@@ -47,6 +47,11 @@ func (c *client) adjust(ctx context.Context, offsets map[string]map[int32]kgo.Of
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	for tp := range c.shelved {
+		if delete(offsets[tp.topic], tp.partition); len(offsets[tp.topic]) == 0 {
+			delete(offsets, tp.topic)
+		}
+	}
 	for tp := range fresh { // the others keep the leader epoch that was committed with them
 		if p := c.parts[tp]; p != nil {
 			offsets[tp.topic][tp.partition] = kgo.NewOffset().At(p.ledger.Next)
@@ -196,20 +201,17 @@ func (c *client) restore(ctx context.Context, starts map[topicPartition]int64, f
 		return fmt.Errorf("restoring: %w", err)
 	}
 	now := time.Now()
-	records, err := readState(ctx, c.conf.clientOpts(), c.conf.stateTopic, state, func(k StateKey, rec *kgo.Record) error {
-		p := parts[topicPartition{k.Topic, k.Partition}]
-		if p == nil {
-			return nil
+	records, unreadable, err := readState(ctx, c.conf.clientOpts(), c.conf.stateTopic, state, func(k StateKey, rec *kgo.Record) error {
+		if p := parts[topicPartition{k.Topic, k.Partition}]; p != nil {
+			return c.restoreRecord(p, k, rec, now)
 		}
-		err := p.restore(k, rec.Value)
-		const byItsWriter = 0 // and not by the broker, whose clock is a third one
-		if w, ok := p.waiting[k.Offset]; ok && k.Kind == KindWaiting && rec.Attrs.TimestampType() == byItsWriter {
-			p.hasten(w, rec.Timestamp.Sub(now))
-		}
-		return err
+		return nil
 	})
 	if err != nil {
 		return fmt.Errorf("restoring: %w", err)
+	}
+	if err := c.shelve(parts, unreadable, onlyMissing); err != nil {
+		return err
 	}
 	ids, err := committed.TopicIDs(ctx, c.adm, c.conf.topics...)
 	if err != nil {
@@ -273,7 +275,8 @@ func (c *client) restore(ctx context.Context, starts map[topicPartition]int64, f
 
 // ReadState calls fn for each record of a state topic that is committed now, by partition in
 // the order of their offsets; a nil value is a tombstone. It does not wait for transactions
-// that are open.
+// that are open. A record for which fn gives an error, or that is of a later version, is told by an
+// *UnreadableError once all others were read; records that no version has written are left out.
 func ReadState(ctx context.Context, opts []kgo.Opt, topic string, fn func(StateKey, []byte) error) error {
 	cl, err := kgo.NewClient(opts...)
 	if err != nil {
@@ -285,28 +288,15 @@ func ReadState(ctx context.Context, opts []kgo.Opt, topic string, fn func(StateK
 		return fmt.Errorf("reading state: topic %q does not exist", topic)
 	}
 	if err == nil {
-		_, err = readState(ctx, opts, topic, ranges, func(k StateKey, rec *kgo.Record) error { return fn(k, rec.Value) })
+		var unreadable []*Unreadable
+		_, unreadable, err = readState(ctx, opts, topic, ranges, func(k StateKey, rec *kgo.Record) error { return fn(k, rec.Value) })
+		unreadable = slices.DeleteFunc(unreadable, func(u *Unreadable) bool { return u.foreign })
+		if err == nil && len(unreadable) > 0 {
+			err = &UnreadableError{unreadable}
+		}
 	}
 	if err != nil {
 		return fmt.Errorf("reading state: %w", err)
 	}
 	return nil
-}
-
-// readState calls fn for each committed record of the state topic in the given ranges, by
-// partition in the order of their offsets. It returns the number of records.
-func readState(ctx context.Context, opts []kgo.Opt, topic string, ranges map[int32]committed.Range, fn func(StateKey, *kgo.Record) error) (int64, error) {
-	return committed.Read(ctx, opts, topic, ranges, func(rec *kgo.Record) error {
-		if _, err := committed.Unreadable(rec); err != nil {
-			return err
-		}
-		k, err := ParseStateKey(rec.Key)
-		if err == nil {
-			err = fn(k, rec)
-		}
-		if err != nil {
-			return fmt.Errorf("%s/%d at offset %d: %w", topic, rec.Partition, rec.Offset, err)
-		}
-		return nil
-	})
 }

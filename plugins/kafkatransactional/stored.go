@@ -68,31 +68,31 @@ func (k StateKey) append(b []byte) []byte {
 func ParseStateKey(b []byte) (StateKey, error) {
 	parts := strings.SplitN(string(b), "/", 5)
 	if len(parts) < 3 {
-		return StateKey{}, fmt.Errorf("parsing state key %q: want KIND/TOPIC/PARTITION", b)
+		return StateKey{}, fmt.Errorf("parsing state key %.200q: want KIND/TOPIC/PARTITION", b)
 	}
 	k := StateKey{Kind: parts[0], Topic: parts[1]}
 	n, err := strconv.ParseInt(parts[2], 10, 32)
 	if err != nil || n < 0 {
-		return StateKey{}, fmt.Errorf("parsing state key %q: partition %q is no number", b, parts[2])
+		return StateKey{}, fmt.Errorf("parsing state key %.200q: partition %q is no number", b, parts[2])
 	}
 	k.Partition = int32(n)
 	switch {
 	case k.Kind == KindWaiting && len(parts) == 4:
 		if k.Offset, err = strconv.ParseInt(parts[3], 10, 64); err != nil || k.Offset < 0 {
-			return StateKey{}, fmt.Errorf("parsing state key %q: offset %q is no number", b, parts[3])
+			return StateKey{}, fmt.Errorf("parsing state key %.200q: offset %q is no number", b, parts[3])
 		}
 	case k.Kind == KindBlocked && len(parts) == 4:
 		if k.Key, err = url.PathUnescape(parts[3]); err != nil {
-			return StateKey{}, fmt.Errorf("parsing state key %q: key %q: %w", b, parts[3], err)
+			return StateKey{}, fmt.Errorf("parsing state key %.200q: key %q: %w", b, parts[3], err)
 		}
 	case k.Kind == KindAggregate && len(parts) == 5:
 		if k.Name, err = url.PathUnescape(parts[3]); err != nil {
-			return StateKey{}, fmt.Errorf("parsing state key %q: name %q: %w", b, parts[3], err)
+			return StateKey{}, fmt.Errorf("parsing state key %.200q: name %q: %w", b, parts[3], err)
 		}
 		k.Group = parts[4]
 	case k.Kind == KindLedger && len(parts) == 3:
 	default:
-		return StateKey{}, fmt.Errorf("parsing state key %q: unknown kind or wrong number of parts", b)
+		return StateKey{}, fmt.Errorf("parsing state key %.200q: unknown kind or wrong number of parts", b)
 	}
 	return k, nil
 }

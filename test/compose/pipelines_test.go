@@ -40,6 +40,7 @@ var contract = map[string]bool{
 	"PROCESSED_TOPIC":          true,
 	"DLQ_TOPIC":                true,
 	"STATE_TOPIC":              true,
+	"SKIP_UNREADABLE_STATE":    false,
 	"CONSUMER_GROUP":           false,
 	"DLQ_DIALECT":              false,
 	"FAILURE_RATE":             false,

@@ -105,7 +105,7 @@ func settings(broker string, more map[string]string) map[string]string {
 		"ORDERS_TOPIC": "orders", "PROCESSED_TOPIC": "orders-processed", "DLQ_TOPIC": "orders-dlq",
 		"STATE_TOPIC": "orders-state", "CONSUMER_GROUP": "orderflow", "SCHEMA_REGISTRY_URL": "",
 		"FAILURE_RATE": "0.15", "FAILURE_MODE": "sticky", "FAILURE_SEED": "1",
-		"COMMIT_INTERVAL": "200ms", "SESSION_TIMEOUT": "6s", "INSTANCE_ID": "",
+		"COMMIT_INTERVAL": "200ms", "SESSION_TIMEOUT": "6s", "INSTANCE_ID": "", "SKIP_UNREADABLE_STATE": "",
 		"ORDER_COUNT": "100", "ORDER_INTERVAL": "1ms", "ORDER_SEED": "1",
 	}
 	for name, value := range more {

@@ -121,6 +121,38 @@ var product = map[string]mutant{
 		"letters.Marks(ctx, conf.opts, conf.topic, \"\",",
 		"TestMarksOfAFormerTopicCountNoMore",
 	},
+	"sends orders to where a letter says": {
+		"plugins/dlqredrive/plan.go", "!slices.Contains(p.targets, letter.Topic):",
+		"!slices.Contains(append(p.targets, letter.Topic), letter.Topic):",
+		"TestALetterCannotChooseItsTopic",
+	},
+	"believes an order that it was redriven": {
+		"internal/letters/letters.go", "		l.ID, l.Redrives = origin, 0",
+		"		l.ID = cmp.Or(l.ID, origin)",
+		"TestWhatALetterClaimsIsCheckedAgainstTheMarks",
+	},
+	"takes a mark that names an order for one of any other": {
+		"internal/redrive/sent.go", "	case m.SentAs != \"\":",
+		"	case m.SentAs == \"none\":",
+		"TestAnOrderWasRedrivenIfAMarkSaysSo",
+	},
+
+	// State that cannot be read.
+	"reads on without state that it cannot read": {
+		"plugins/kafkatransactional/unreadable.go", "for tp := range parts {",
+		"for tp := range map[topicPartition]*partition{} {",
+		"TestAPartitionWhoseStateCannotBeReadWaitsAndTheOthersGoOn",
+	},
+	"does not replace what it skips": {
+		"plugins/kafkatransactional/unreadable.go", "p.replace(u.key, u.raw)",
+		"_ = p",
+		"TestAPartitionWhoseStateCannotBeReadWaitsAndTheOthersGoOn",
+	},
+	"stops for what is no state of any version": {
+		"plugins/kafkatransactional/unreadable.go", "u.foreign = !isStateKey(rec.Key, rec.Partition)",
+		"u.foreign = false",
+		"TestWhatNoVersionHasWrittenToTheStateTopicIsIgnored",
+	},
 
 	// Avro.
 	"ignores left-over bytes": {

@@ -4,6 +4,7 @@ package aggregates
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -43,7 +44,9 @@ of groups may be too low, which is said.
   orderflow aggregates --json
   orderflow aggregates --watch
 
-Exit status: 0 if they could be read, 1 if not, 2 for a wrong call.`,
+State that cannot be read is left out, and named on standard error.
+
+Exit status: 0 if they could be read, 1 if not or not all, 2 for a wrong call.`,
 		Flags: cluster.Flags(
 			&cli.StringFlag{Name: flagState, Usage: "the `TOPIC` that holds the state", EnvVars: []string{"STATE_TOPIC"}, Value: "orders-state"},
 			&cli.StringFlag{Name: flagName, Usage: "the `NAME` of the running_aggregate, if its field name is set"},
@@ -64,16 +67,20 @@ func run(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	last := ""
+	last, lacked := "", ""
 	for {
 		ctx, cancel := context.WithTimeout(c.Context, c.Duration(flagTimeout))
 		groups, err := Read(ctx, c.String(flagState), c.String(flagName), kafka.Opts...)
 		cancel()
+		if err != nil && c.Context.Err() != nil {
+			return nil
+		}
+		lacking, partly := errors.AsType[*kafkatransactional.UnreadableError](err)
 		if err != nil {
-			if c.Context.Err() != nil {
-				return nil
+			err = fmt.Errorf("reading aggregates from %s: %w", kafka, err)
+			if !partly {
+				return err
 			}
-			return fmt.Errorf("reading aggregates from %s: %w", kafka, err)
 		}
 		var text strings.Builder
 		if err := Print(&text, groups, c.Bool(flagJSON)); err != nil {
@@ -86,7 +93,11 @@ func run(c *cli.Context) error {
 			}
 		}
 		if !c.Bool(flagWatch) {
-			return nil
+			return err
+		}
+		if text := fmt.Sprint(lacking); partly && text != lacked {
+			lacked = text
+			fmt.Fprintln(c.App.ErrWriter, shown.Err(err))
 		}
 		select {
 		case <-c.Context.Done():
@@ -96,30 +107,30 @@ func run(c *cli.Context) error {
 	}
 }
 
-// Read merges the aggregates of this name over all partitions and instances.
+// Read merges the aggregates of this name over all partitions and instances. With a
+// *kafkatransactional.UnreadableError they lack what the records hold that it names.
 func Read(ctx context.Context, stateTopic, name string, opts ...kgo.Opt) (aggregate.Groups, error) {
-	newest := map[kafkatransactional.StateKey][]byte{}
+	newest := map[kafkatransactional.StateKey]aggregate.Partial{}
 	err := kafkatransactional.ReadState(ctx, opts, stateTopic, func(k kafkatransactional.StateKey, value []byte) error {
-		if k.Kind == kafkatransactional.KindAggregate && k.Name == name {
-			newest[k] = value
+		if k.Kind != kafkatransactional.KindAggregate || k.Name != name {
+			return nil
 		}
-		return nil
-	})
-	groups := aggregate.NewGroups(0)
-	if err != nil {
-		return groups, err
-	}
-	for k, value := range newest {
+		delete(newest, k)
 		if value == nil {
-			continue
+			return nil
 		}
 		var p aggregate.Partial
 		if err := p.UnmarshalBinary(value); err != nil {
-			return groups, fmt.Errorf("decoding aggregate of %s/%d, group %s: %w", k.Topic, k.Partition, shown.Quote(k.Group), err)
+			return fmt.Errorf("decoding aggregate of %s/%d, group %s: %w", k.Topic, k.Partition, shown.Quote(fmt.Sprintf("%.200s", k.Group)), err)
 		}
+		newest[k] = p
+		return nil
+	})
+	groups := aggregate.NewGroups(0)
+	for k, p := range newest {
 		groups.MergePartial(k.Group, p)
 	}
-	return groups, nil
+	return groups, err
 }
 
 // overall is the name of the row above all groups.

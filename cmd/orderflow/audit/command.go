@@ -13,6 +13,7 @@ import (
 	"github.com/orderflow/orderflow/cmd/orderflow/cluster"
 	"github.com/orderflow/orderflow/cmd/orderflow/exit"
 	"github.com/orderflow/orderflow/internal/terminal"
+	"github.com/orderflow/orderflow/plugins/kafkatransactional"
 )
 
 // Command returns the command `audit`.
@@ -25,8 +26,10 @@ func Command() *cli.Command {
 		Usage: "Prove that each order has exactly one outcome",
 		Description: `Reads committed records only and matches each order that the consumer group has read with
 what became of it: read = processed + dead-lettered + waiting + dropped. Orders whose records
-retention has deleted are left out, and those that were compacted away are known by their outcomes. After a reset of the group's offsets, orders that were read
-again may have one more outcome each, and skipped ones have none.
+retention has deleted are left out, and those that were compacted away are known by their outcomes.
+After a reset of the group's offsets, orders that were read again may have one more outcome each, and
+skipped ones have none. A partition whose state cannot be read is left out, and named on standard
+error.
 
   orderflow audit
   orderflow audit --json
@@ -59,7 +62,10 @@ func run(c *cli.Context) error {
 		State: c.String("state-topic"), Group: c.String("group"),
 	}, kafka.Opts...)
 	if err != nil {
-		return fmt.Errorf("auditing %s: %w", kafka, err)
+		err = fmt.Errorf("auditing %s: %w", kafka, err)
+		if _, partly := errors.AsType[*kafkatransactional.UnreadableError](err); !partly {
+			return err
+		}
 	}
 	if c.Bool("json") {
 		b, err := terminal.JSON(report)
@@ -77,6 +83,9 @@ func run(c *cli.Context) error {
 		for _, note := range report.Notes {
 			fmt.Fprintln(c.App.Writer, note)
 		}
+	}
+	if err != nil {
+		return fmt.Errorf("%w; the partitions that this concerns are left out", err)
 	}
 	if !report.OK {
 		return errDoesNotAddUp

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -31,7 +32,8 @@ const headerOrigin = "origin"
 const tries = 5
 
 // Run reads the topics and matches orders with outcomes. Under load it reads again until what
-// it has read belongs together.
+// it has read belongs together. With a *kafkatransactional.UnreadableError the report lacks the
+// partitions whose state cannot be read.
 func Run(ctx context.Context, topics Topics, opts ...kgo.Opt) (Report, error) {
 	cl, err := kgo.NewClient(opts...)
 	if err != nil {
@@ -105,8 +107,16 @@ func once(ctx context.Context, adm *kadm.Client, topics Topics, opts []kgo.Opt) 
 	}
 
 	waiting, ledgers, err := readState(ctx, topics, opts)
-	if err != nil {
+	unreadable, partly := errors.AsType[*kafkatransactional.UnreadableError](err)
+	if err != nil && !partly {
 		return Report{}, err
+	}
+	if partly {
+		for _, u := range unreadable.Records {
+			if topic, partition := u.Source(); topic == "" || topic == topics.Orders {
+				delete(accounts, partition)
+			}
+		}
 	}
 	for partition, l := range ledgers {
 		if a := accounts[partition]; a != nil {
@@ -187,6 +197,10 @@ func once(ctx context.Context, adm *kadm.Client, topics Topics, opts []kgo.Opt) 
 	if !known && unclear > 0 {
 		report.Notes = append(report.Notes, fmt.Sprintf("The configuration of topic %s may not be read. So %d outcomes of offsets without a record count as duplicates; if the topic is compacted, they are of orders that were compacted away.", topics.Orders, unclear))
 	}
+	if partly {
+		report.OK = false
+		return report, unreadable
+	}
 	return report, nil
 }
 
@@ -241,17 +255,20 @@ func readState(ctx context.Context, topics Topics, opts []kgo.Opt) (map[kafkatra
 		case k.Kind == kafkatransactional.KindWaiting:
 			waiting[k] = true
 		case k.Kind == kafkatransactional.KindLedger && value != nil:
+			delete(ledgers, k.Partition)
 			l, err := kafkatransactional.DecodeLedger(value)
 			if err != nil {
 				return err
-			}
-			if l.Group != topics.Group {
-				return fmt.Errorf("state topic %q belongs to consumer group %q, not to %q", topics.State, l.Group, topics.Group)
 			}
 			ledgers[k.Partition] = l
 		}
 		return nil
 	})
+	for _, partition := range slices.Sorted(maps.Keys(ledgers)) {
+		if l := ledgers[partition]; l.Group != topics.Group {
+			return nil, nil, fmt.Errorf("state topic %q belongs to consumer group %q, not to %q", topics.State, l.Group, topics.Group)
+		}
+	}
 	return waiting, ledgers, err
 }
 

@@ -133,6 +133,7 @@ func (s *session) environment(name string) []string {
 		"STATE_TOPIC=" + stateTopic,
 		"CONSUMER_GROUP=orderflow",
 		"INSTANCE_ID=",
+		"SKIP_UNREADABLE_STATE=",
 		"COMMIT_INTERVAL=500ms",
 		"SESSION_TIMEOUT=10s",
 		"ORDER_COUNT=" + strconv.Itoa(s.options.Count),

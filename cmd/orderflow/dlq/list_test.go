@@ -56,8 +56,8 @@ func TestListGroupsOpenLettersByCause(t *testing.T) {
 	require.Empty(t, r.stderr)
 
 	w.create(redrive.Topic("orders-dlq"))
-	w.mark(0, redrive.Redriven)
-	w.mark(3, redrive.Parked)
+	w.mark(0, redrive.Mark{Action: redrive.Redriven, ID: "orders/0/7"})
+	w.mark(3, redrive.Mark{Action: redrive.Parked, ID: "orders/0/7"})
 	r = w.run("list", "--json")
 	require.NoError(t, r.err)
 	require.JSONEq(t, `{"open":4,"groups":[

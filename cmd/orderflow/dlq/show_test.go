@@ -2,6 +2,7 @@ package dlq
 
 import (
 	"encoding/json"
+	"fmt"
 	"math"
 	"os"
 	"strings"
@@ -94,7 +95,7 @@ func TestShowKnowsWhatBecameOfALetter(t *testing.T) {
 		dead(avro(t, "other", 1), failed("transient", "a", "b", 8), deadletter.Native),
 		dead(avro(t, "o-7", 0), again, deadletter.Native))
 	w.create(redrive.Topic("orders-dlq"))
-	w.mark(0, redrive.Redriven)
+	w.mark(0, redrive.Mark{Action: redrive.Redriven, ID: "orders/0/7"})
 
 	both := `
 all letters of orders/0/7
@@ -140,6 +141,38 @@ all letters of orders/0/7
 	require.Equal(t, avro(t, "o-7", 0), got.Value)
 	require.Len(t, got.Letters, 2)
 	require.Equal(t, "open", got.Letters[1].State)
+}
+
+// A producer can write dlq_id and dlq_redrives into an order, and its dead letter keeps them.
+func TestALetterIsNotTakenForThatOfAnotherOrder(t *testing.T) {
+	w := newWorld(t)
+	claims := func(offset int64, redrives int) deadletter.Letter {
+		l := failed("permanent", "price_not_positive", "price is 0", offset)
+		l.ID, l.Redrives = "orders/0/7", redrives
+		return l
+	}
+	w.produce("orders-dlq",
+		dead(avro(t, "o-7", 0), exhausted(), deadletter.Native),
+		dead(avro(t, "o-7", 0), claims(30, 1), deadletter.Native),
+		dead(avro(t, "forged", 0), claims(40, 3), deadletter.Native),
+		dead(avro(t, "forged", 0), claims(41, 0), deadletter.Native))
+	require.Contains(t, w.run("show", "orders/0/40").stdout, "sent again   0 times before\n", "nothing was ever sent again")
+	require.Contains(t, w.run("show", "orders/0/30").stdout, "id           orders/0/30\n")
+
+	w.create(redrive.Topic("orders-dlq"))
+	w.mark(0, redrive.Mark{Action: redrive.Redriven, ID: "orders/0/7", SentAs: "orders/0/30", Redrives: 1})
+	newest := w.run("show", "orders/0/7").stdout
+	require.True(t, strings.HasPrefix(newest, "letter       orders-dlq/0/1\nstate        open\n"), newest)
+	require.Contains(t, newest, "sent again   1 times before\n")
+	require.NotContains(t, newest, "orders-dlq/0/2")
+	for i, id := range []string{"orders/0/40", "orders/0/41"} {
+		forged := w.run("show", id).stdout
+		require.True(t, strings.HasPrefix(forged, fmt.Sprintf("letter       orders-dlq/0/%d\nstate        open\n", i+2)), forged)
+		require.Contains(t, forged, "sent again   0 times before\n")
+		require.NotContains(t, forged, "all letters of")
+	}
+	listed := w.run("list", "--json", "--where", `@dlq_redrives == "0" && this.orderId == "forged"`)
+	require.Contains(t, listed.stdout, `"open":2`)
 }
 
 func TestTheRulesAreThoseOfNow(t *testing.T) {

@@ -60,11 +60,12 @@ func (w *world) produce(topic string, records ...*kgo.Record) {
 	require.NoError(w.t, w.client.ProduceSync(w.t.Context(), records...).FirstErr())
 }
 
-// mark says that the dead letter at an offset was sent again.
-func (w *world) mark(offset int64, action string) {
+// mark says that the dead letter at an offset is open no more.
+func (w *world) mark(offset int64, m redrive.Mark) {
 	w.t.Helper()
 	place := redrive.Place{Topic: "orders-dlq", Offset: offset}
-	value, err := json.Marshal(redrive.Mark{Action: action, Target: "orders", Run: "run-1", At: at(90)})
+	m.Target, m.Run, m.At = "orders", "run-1", at(90)
+	value, err := json.Marshal(m)
 	require.NoError(w.t, err)
 	w.produce(redrive.Topic("orders-dlq"), &kgo.Record{Key: place.Key(), Value: value})
 }

@@ -28,6 +28,7 @@ var kinds = map[string]kind{
 	"PROCESSED_TOPIC":          {read: word},
 	"DLQ_TOPIC":                {read: word},
 	"STATE_TOPIC":              {read: word},
+	"SKIP_UNREADABLE_STATE":    {read: word},
 	"DLQ_DIALECT":              {read: word},
 	"SCHEMA_REGISTRY_URL":      {read: word, secret: true}, // it may hold a password
 	"SCHEMA_REGISTRY_PASSWORD": {secret: true},

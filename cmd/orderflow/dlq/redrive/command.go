@@ -20,6 +20,8 @@ import (
 
 const (
 	flagTopic      = "dlq-topic"
+	flagOrders     = "orders-topic"
+	flagState      = "state-topic"
 	flagID         = "id"
 	flagWhere      = "where"
 	flagMap        = "map"
@@ -54,8 +56,13 @@ In --where and --map, this is the decoded order (null where it cannot be decoded
 headers. --map changes root, which begins as the order; the result is validated and encoded again,
 and what fails then is not sent and stays open.
 
+Orders are sent to the topics of --orders-topic only. What a letter says of where it came from is
+not believed beyond that: one that names another topic stays open, and is counted.
+
 Exit status: 0 if all was looked at, 1 if it failed or was interrupted, 2 for a wrong call.`,
 		Flags: cluster.Flags(append(append([]cli.Flag{topicFlag()}, cluster.RegistryFlags()...),
+			&cli.StringFlag{Name: flagOrders, Usage: "comma-separated `TOPICS` that orders are read from, the only ones to send to", EnvVars: []string{"ORDERS_TOPIC"}, Value: "orders"},
+			&cli.StringFlag{Name: flagState, Usage: "the `TOPIC` that holds the state, to which nothing is sent", EnvVars: []string{"STATE_TOPIC"}, Value: "orders-state"},
 			&cli.StringSliceFlag{Name: flagID, Usage: "only the letter with this dlq_id `ID`, or at this place of the DLQ; can be repeated"},
 			&cli.StringFlag{Name: flagWhere, Usage: "only letters for which this `BLOBLANG` is true", EnvVars: []string{"REDRIVE_WHERE"}, Value: "true"},
 			&cli.StringFlag{Name: flagMap, Usage: "`BLOBLANG` that mends the order", EnvVars: []string{"REDRIVE_MAP"}},
@@ -63,7 +70,7 @@ Exit status: 0 if all was looked at, 1 if it failed or was interrupted, 2 for a 
 			&cli.Float64Flag{Name: flagRate, Usage: "at most this `NUMBER` of orders a second; 0 is no bound", EnvVars: []string{"REDRIVE_RATE"}},
 			&cli.IntFlag{Name: flagLimit, Usage: "at most this `NUMBER` of orders; 0 is no bound", EnvVars: []string{"REDRIVE_LIMIT"}},
 			&cli.IntFlag{Name: flagMax, Usage: "after this `NUMBER` of redrives a letter goes to the topic DLQ-parking", EnvVars: []string{"MAX_REDRIVES"}, Value: 3},
-			&cli.StringFlag{Name: flagTarget, Usage: "the `TOPIC` to send to; empty: the one that each letter came from", EnvVars: []string{"REDRIVE_TARGET"}},
+			&cli.StringFlag{Name: flagTarget, Usage: "the one `TOPIC` to send to, instead of --orders-topic; empty: the one that each letter came from", EnvVars: []string{"REDRIVE_TARGET"}},
 			&cli.BoolFlag{Name: flagAllowOther, Usage: "let --target be another topic than the one that a letter came from"},
 			&cli.BoolFlag{Name: flagJSON, Usage: "print one JSON document"},
 		)...),
@@ -81,7 +88,7 @@ func action(c *cli.Context) error {
 		return err
 	}
 	o := options{
-		kafka: kafka, topic: c.String(flagTopic), registry: registry,
+		kafka: kafka, topic: c.String(flagTopic), orders: c.String(flagOrders), state: c.String(flagState), registry: registry,
 		ids: c.StringSlice(flagID), where: c.String(flagWhere), mapping: c.String(flagMap),
 		dryRun: c.Bool(flagDryRun), rate: c.Float64(flagRate), limit: c.Int(flagLimit),
 		maxRedrives: c.Int(flagMax), target: c.String(flagTarget), allowOther: c.Bool(flagAllowOther),
@@ -113,6 +120,7 @@ func action(c *cli.Context) error {
 type options struct {
 	kafka              cluster.Cluster
 	topic              string
+	orders, state      string
 	registry           cluster.Registry
 	ids                []string
 	where, mapping     string
@@ -134,6 +142,8 @@ func (o options) check() error {
 	switch {
 	case o.topic == "":
 		return fmt.Errorf("flag --%s: is empty", flagTopic)
+	case strings.Trim(o.orders, ", ") == "" && o.target == "":
+		return fmt.Errorf("flag --%s: is empty", flagOrders)
 	case !(o.rate >= 0) || math.IsInf(o.rate, 0): // NaN is neither
 		return fmt.Errorf("flag --%s: %v, expected a number of at least 0", flagRate, o.rate)
 	case o.limit < 0:

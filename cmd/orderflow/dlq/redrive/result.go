@@ -58,8 +58,11 @@ func (r *result) writeJSON(w io.Writer) error {
 		Interrupted bool                `json:"interrupted"`
 		WhereFailed dlqredrive.Trouble  `json:"where_failed"`
 		NotDecoded  dlqredrive.Trouble  `json:"not_decoded"`
+		Targets     []string            `json:"targets"`     // the topics that orders may go to
+		To          map[string]int64    `json:"to"`          // letters by where they went
+		NotAllowed  map[string]int64    `json:"not_allowed"` // letters by what they name that is no target
 		Samples     []dlqredrive.Sample `json:"samples,omitempty"`
-	}{r.Run, r.dryRun, r.interrupted, r.Unfiltered, r.Undecoded, r.samples}
+	}{r.Run, r.dryRun, r.interrupted, r.Unfiltered, r.Undecoded, r.Targets, r.To, r.NotAllowed, r.samples}
 	if document.Refused == nil {
 		document.Refused = map[string]int64{}
 	}

@@ -22,6 +22,8 @@ func sampled() *result {
 	}}
 	r.ID, r.Where = "20260102T030405Z-abcdef", "true"
 	r.Counts = redrive.Counts{Matched: 5, Sent: 2, Parked: 1, Refused: map[string]int64{"map_failed": 1, "b": 1}, LeftOpen: 4}
+	r.Targets, r.To = []string{"orders", "orders-eu"}, map[string]int64{"orders": 2, "orders-dlq-parking": 1}
+	r.NotAllowed = map[string]int64{"": 2, "orders-state\x1b[2J\n": 3, strings.Repeat("x", 300): 1}
 	r.Unfiltered = dlqredrive.Trouble{Letters: 2, Error: "cannot compare"}
 	return r
 }
@@ -43,6 +45,12 @@ Dry run, nothing was written
        1  refused: b
        1  refused: map_failed
        4  left open
+Targets: orders, orders-eu
+Would go to orders: 2 letters
+Would go to orders-dlq-parking: 1 letters
+No target is other topics: 2 letters name it
+No target is "orders-state\x1b[2J\n": 3 letters name it
+No target is "`+strings.Repeat("x", 249)+`": 1 letters name it
 Not chosen since the filter failed: 2 letters, on the first with: cannot compare
 `, "\n"), out.String())
 }
@@ -55,6 +63,8 @@ func TestAResultIsOneJSONDocument(t *testing.T) {
 	require.NoError(t, json.Unmarshal(out.Bytes(), &got))
 	require.EqualValues(t, 2, got["sent"])
 	require.Equal(t, true, got["dry_run"])
+	require.Equal(t, map[string]any{"orders": 2.0, "orders-dlq-parking": 1.0}, got["to"])
+	require.Equal(t, 3.0, got["not_allowed"].(map[string]any)["orders-state\x1b[2J\n"])
 	require.Equal(t, "map[price:NaN]", got["samples"].([]any)[0].(map[string]any)["before"])
 
 	out.Reset()

@@ -136,6 +136,8 @@ func (o options) lookup(name string) (string, bool) {
 	value, ok := map[string]string{
 		"KAFKA_BROKERS":          o.kafka.String(),
 		"DLQ_TOPIC":              o.topic,
+		"ORDERS_TOPIC":           o.orders,
+		"STATE_TOPIC":            o.state,
 		"SCHEMA_REGISTRY_USER":   o.registry.User,
 		"SCHEMA_REGISTRY_TLS_CA": o.registry.CA,
 		"REDRIVE_RATE":           strconv.FormatFloat(o.rate, 'f', -1, 64),
