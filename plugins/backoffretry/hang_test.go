@@ -85,6 +85,28 @@ func TestAServiceThatHangsKillsNoOrder(t *testing.T) {
 	}
 }
 
+// An order that is tried once more before it is known whether there is an outage is no news.
+func TestAnOrderThatIsSparedCountsOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := &hanging{sticky: func(int) bool { return true }, timeout: 5 * time.Second}
+		p := build(t, withBreaker+"processors: ["+calls.Child(t, h.call)+"]")
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		var wg sync.WaitGroup
+		for n := range 2 {
+			wg.Go(func() {
+				_, err := p.Process(ctx, service.NewMessage(fmt.Appendf(nil, "%d", n)))
+				assert.ErrorIs(t, err, context.DeadlineExceeded)
+			})
+		}
+		wg.Wait()
+		since, why := p.outage.breaker.State()
+		require.False(t, since.IsZero())
+		require.EqualValues(t, 2, why.Failed)
+		require.EqualValues(t, 2, why.Tried)
+	})
+}
+
 // Orders that make the service hang die of it, and others pass.
 func TestOrdersThatHangForReasonsOfTheirOwnAreNoOutage(t *testing.T) {
 	for name, test := range map[string]struct {
