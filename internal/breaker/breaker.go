@@ -32,8 +32,9 @@
 //
 // A share of failing orders that is high but no outage opens it rarely. With a ratio of 0.95 and a
 // minimum of 12, 100 orders at 2 a second open it at some time with a probability of 2e-9 if
-// 15 % fail, 1e-5 if 30 % do, and 0.6 % if half of them do; more orders a second make it less. Then
-// a few probes close it again, and the price is their time.
+// 15 % fail, 1e-5 if 30 % do, and 0.6 % if half of them do; more orders a second make it less. At
+// a slower pace, where the row decides, it is 1e-8, 4e-5 and 1.1 %. Then a few probes close it again,
+// and the price is their time.
 package breaker
 
 import (

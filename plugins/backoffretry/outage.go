@@ -45,6 +45,7 @@ func breakerField() *service.ConfigField {
 // outage holds messages while the breaker is open. A nil one has no breaker.
 type outage struct {
 	breaker *breaker.Breaker
+	news    news
 	log     *service.Logger
 
 	openGauge, sinceGauge *service.MetricGauge
@@ -58,6 +59,7 @@ type turn struct {
 	// first tells whether the attempt counts: it is the message's first, or the first after it
 	// was held.
 	first bool
+	held  bool
 	began time.Time
 }
 
@@ -129,8 +131,8 @@ func (o *outage) recall(h session.History) (held bool) {
 	return true
 }
 
-// await returns when a message, tried so often (in vain or without an answer), may be tried again. One that has left will be
-// handed out again. held tells that it comes back from being held.
+// await returns when a message, tried so often (in vain or without an answer), may be tried again.
+// One that has left will be handed out again. held tells that it comes back from being held.
 func (o *outage) await(ctx context.Context, order session.Order, tried int, held bool) (t turn, left bool, err error) {
 	if o == nil {
 		return turn{}, false, nil
@@ -145,7 +147,7 @@ func (o *outage) await(ctx context.Context, order session.Order, tried int, held
 		}
 		held = true
 	}
-	return turn{first: tried == 0 || held, began: time.Now()}, false, nil
+	return turn{first: tried == 0 || held, held: held, began: time.Now()}, false, nil
 }
 
 // hold puts a message back, which uses up no attempt: into its session, which is told to hand out
@@ -219,7 +221,7 @@ const (
 )
 
 // failed decides on an attempt that failed at now.
-func (o *outage) failed(ctx context.Context, t turn, order session.Order, v verdict, cause error, now time.Time) (fate, error) {
+func (o *outage) failed(ctx context.Context, msg *service.Message, t turn, order session.Order, v verdict, cause error, now time.Time) (fate, error) {
 	if o == nil {
 		return counts, nil
 	}
@@ -235,6 +237,9 @@ func (o *outage) failed(ctx context.Context, t turn, order session.Order, v verd
 			o.passed(t, order)
 		}
 		return counts, nil
+	}
+	if place, ok := session.PlaceOf(msg.MetaGetImmut); ok && order != nil && t.first && !t.held {
+		t.first = o.news.is(place)
 	}
 	took := now.Sub(t.began)
 	what, again := o.breaker.Failed(now, took, t.probe, t.first, code, cause.Error())
@@ -264,6 +269,7 @@ func (o *outage) opened() {
 	if since.IsZero() {
 		return
 	}
+	o.news.forget()
 	o.openGauge.Set(1)
 	o.sinceGauge.Set(since.Unix())
 	o.openedTotal.Incr(1, why.Code)

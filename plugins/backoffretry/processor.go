@@ -115,7 +115,7 @@ func (p *processor) Process(ctx context.Context, msg *service.Message) (service.
 		now := time.Now()
 		cause := p.classified(failed)
 		verdict, delay := p.policy.next(cause, attempt)
-		fate, err := p.outage.failed(ctx, turn, order, verdict, cause, now)
+		fate, err := p.outage.failed(ctx, msg, turn, order, verdict, cause, now)
 		if err != nil || fate == left {
 			return nil, err
 		}

@@ -85,6 +85,11 @@ var product = map[string]mutant{
 		"back = true",
 		"TestAnOrderThatIsSparedCountsOnce",
 	},
+	"takes an order for news each time that its transaction is aborted": {
+		"plugins/backoffretry/outage.go", "t.first = o.news.is(place)",
+		"o.news.is(place)",
+		"TestAnOrderWhoseTransactionIsAbortedCountsOnce",
+	},
 	"counts an attempt that nobody could judge": {
 		"plugins/backoffretry/processor.go", "if failure.Unavailable(cause) {",
 		"if failure.Unavailable(nil) {",
