@@ -25,7 +25,7 @@ func fail(t *testing.T, b *Breaker, from float64) time.Time {
 	t.Helper()
 	for i := range 100 {
 		now := at(from + float64(i)/2)
-		if v, _ := b.Failed(now, false, true, "away", "service is away"); v == Opened {
+		if v, _ := b.Failed(now, 0, false, true, "away", "service is away"); v == Opened {
 			return now
 		}
 	}
@@ -53,7 +53,7 @@ func TestItOpensWithinAWindow(t *testing.T) {
 			require.True(t, b.Open())
 			since, why := b.State()
 			require.Equal(t, at(test.want), since)
-			require.Equal(t, Reason{Failed: 12, Tried: 12, Code: "away", Share: 1, Text: "service is away"}, why)
+			require.Equal(t, Reason{Failed: 12, Tried: 12, Within: 6 * time.Second, Code: "away", Share: 1, Text: "service is away"}, why)
 		})
 	}
 }
@@ -63,15 +63,37 @@ func TestWhatDoesNotOpenIt(t *testing.T) {
 		name string
 		play func(b *Breaker, now time.Time, i int)
 	}{
-		{"retries", func(b *Breaker, now time.Time, _ int) { b.Failed(now, false, false, "away", "") }},
+		{"retries", func(b *Breaker, now time.Time, _ int) { b.Failed(now, 0, false, false, "away", "") }},
 		{"one pass in nineteen", func(b *Breaker, now time.Time, i int) {
 			if i%18 == 0 {
 				b.Counted()
 			}
-			b.Failed(now, false, true, "away", "")
+			b.Failed(now, 0, false, true, "away", "")
 		}},
-		{"fewer orders than it takes", func(b *Breaker, now time.Time, i int) {
-			b.Failed(now.Add(time.Duration(i)*550*time.Millisecond), false, true, "away", "")
+		{"few orders, whose retries fail for as long as they like", func(b *Breaker, now time.Time, i int) {
+			b.Failed(now.Add(time.Duration(i)*time.Minute), 0, false, i < 11, "away", "")
+		}},
+		{"rows that end too soon", func(b *Breaker, now time.Time, i int) {
+			if i%12 == 0 {
+				b.Counted()
+			}
+			b.Failed(now.Add(time.Duration(i)*550*time.Millisecond), 0, false, i%12 > 0, "away", "")
+		}},
+		{"rows that a retry ends", func(b *Breaker, now time.Time, i int) {
+			if i%11 == 0 {
+				b.Answered()
+			}
+			b.Failed(now.Add(time.Duration(i)*550*time.Millisecond), 500*time.Millisecond, false, true, "away", "")
+		}},
+		{"one order whose attempts hang", func(b *Breaker, now time.Time, i int) {
+			b.Failed(now.Add(time.Duration(i)*5*time.Second), 5*time.Second, false, i == 0, "away", "")
+		}},
+		{"one order a minute whose attempts hang", func(b *Breaker, now time.Time, i int) {
+			minute := now.Add(time.Duration(i/4) * time.Minute)
+			if i%40 == 0 {
+				b.Counted()
+			}
+			b.Failed(minute.Add([]time.Duration{5, 11, 18, 27}[i%4]*time.Second), 5*time.Second, false, i%4 == 0, "away", "")
 		}},
 	}
 	for _, test := range tests {
@@ -91,17 +113,17 @@ func TestWhatDoesNotOpenIt(t *testing.T) {
 func TestTheReasonIsTheMostFrequentCode(t *testing.T) {
 	b := New(Config{Ratio: 0.5, Window: time.Second, Min: 8, Probe: time.Second})
 	for _, code := range []string{"busy", "timeout", "timeout"} {
-		b.Failed(at(0), false, true, code, code)
+		b.Failed(at(0), 0, false, true, code, code)
 	}
 	for range 3 {
 		b.Counted()
 	}
 	for i, code := range []string{"busy", "timeout"} {
-		v, _ := b.Failed(at(0.1), false, true, code, code)
+		v, _ := b.Failed(at(0.1), 0, false, true, code, code)
 		require.Equal(t, []Verdict{Own, Opened}[i], v)
 	}
 	_, why := b.State()
-	require.Equal(t, Reason{Failed: 5, Tried: 8, Code: "timeout", Share: 0.6, Text: "timeout"}, why)
+	require.Equal(t, Reason{Failed: 5, Tried: 8, Within: time.Second, Code: "timeout", Share: 0.6, Text: "timeout"}, why)
 }
 
 func TestProbes(t *testing.T) {
@@ -119,7 +141,7 @@ func TestProbes(t *testing.T) {
 	probe, again = b.Admit(at(8))
 	require.False(t, probe, "also when it takes longer than the interval")
 	require.Equal(t, at(9), again)
-	v, again := b.Failed(at(8.5), true, false, "away", "still away")
+	v, again := b.Failed(at(8.5), 0, true, false, "away", "still away")
 	require.Equal(t, Outage, v)
 	require.Equal(t, at(9.5), again)
 	_, why := b.State()
@@ -141,7 +163,7 @@ func TestProbes(t *testing.T) {
 		now := at(9.75 + float64(i))
 		probe, _ = b.Admit(now)
 		require.True(t, probe, "one that told nothing costs no time, one that failed a second")
-		b.Failed(now, true, false, "away", "")
+		b.Failed(now, 0, true, false, "away", "")
 	}
 	for _, seconds := range []float64{13.75, 13.9} { // 2 of the last 6, since the first two are too long ago
 		closed, _ := pass(seconds)
@@ -149,13 +171,13 @@ func TestProbes(t *testing.T) {
 	}
 	probe, _ = b.Admit(at(14))
 	require.True(t, probe)
-	b.Failed(at(14), true, false, "away", "")
+	b.Failed(at(14), 0, true, false, "away", "")
 	closed, after := pass(15)
 	require.True(t, closed, "3 of the last 6, not in a row")
 	require.Equal(t, 9600*time.Millisecond, after)
 	require.False(t, b.Open())
 
-	v, _ = b.Failed(at(15.2), false, true, "away", "")
+	v, _ = b.Failed(at(15.2), 0, false, true, "away", "")
 	require.Equal(t, Own, v, "what was before is forgotten")
 }
 
@@ -183,16 +205,16 @@ func TestAnOrderThatWasHeldTellsOfTheOutage(t *testing.T) {
 
 func TestProbation(t *testing.T) {
 	b := New(usual)
-	_, on := b.Probation(at(0))
+	_, on := b.Probation(at(0), 0)
 	require.False(t, on, "nothing has failed")
-	b.Failed(at(1), false, false, "away", "")
-	until, on := b.Probation(at(7.4))
+	b.Failed(at(1), 0, false, false, "away", "")
+	until, on := b.Probation(at(7.4), 0)
 	require.True(t, on, "nothing has passed since the start")
 	require.Equal(t, at(7.5), until)
-	_, on = b.Probation(at(7.5))
+	_, on = b.Probation(at(7.5), 0)
 	require.False(t, on, "a little more than a window has gone by")
 	b.Counted()
-	_, on = b.Probation(at(2))
+	_, on = b.Probation(at(2), 0)
 	require.False(t, on, "something has passed")
 
 	fail(t, b, 10)
@@ -200,9 +222,9 @@ func TestProbation(t *testing.T) {
 		b.Passed(at(30))
 	}
 	b.Counted()
-	_, on = b.Probation(at(36))
+	_, on = b.Probation(at(36), 0)
 	require.True(t, on, "after an outage, whatever has passed")
-	_, on = b.Probation(at(36.5))
+	_, on = b.Probation(at(36.5), 0)
 	require.False(t, on)
 }
 
@@ -269,7 +291,7 @@ func TestManyAtOnce(t *testing.T) {
 				now := time.Now()
 				if !b.Open() {
 					b.Counted()
-					b.Failed(now, false, true, "away", "")
+					b.Failed(now, 0, false, true, "away", "")
 					continue
 				}
 				if probe, _ := b.Admit(now.Add(time.Hour)); probe {
@@ -278,10 +300,10 @@ func TestManyAtOnce(t *testing.T) {
 					if i%5 > 0 {
 						b.Passed(now)
 					} else {
-						b.Failed(now, true, false, "away", "")
+						b.Failed(now, 0, true, false, "away", "")
 					}
 				}
-				b.Probation(now)
+				b.Probation(now, 0)
 				b.State()
 			}
 		})

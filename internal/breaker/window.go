@@ -50,19 +50,25 @@ func (w *window) at(now time.Time) *part {
 	return &w.parts[len(w.parts)-1]
 }
 
-// mostFrequent returns the code that most failures have, and their share of all failures.
-func (w *window) mostFrequent() (code string, share float64) {
+// codes counts the failures by code.
+func (w *window) codes() map[string]int64 {
 	sums := map[string]int64{}
 	for _, p := range w.parts {
 		for c, n := range p.codes {
 			sums[c] += n
 		}
 	}
-	var most int64
-	for c, n := range sums {
+	return sums
+}
+
+// mostFrequent returns the code that most failures have, and their share of all failures.
+func mostFrequent(codes map[string]int64) (code string, share float64) {
+	var most, all int64
+	for c, n := range codes {
+		all += n
 		if n > most || (n == most && c < code) {
 			code, most = c, n
 		}
 	}
-	return code, float64(most) / float64(w.failed)
+	return code, float64(most) / float64(all)
 }

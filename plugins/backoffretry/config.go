@@ -29,6 +29,10 @@ const (
 	metaAttempt = "attempt"
 )
 
+// permanentAnswers is a query that says no to the answers of a service that an order itself is the
+// reason for. The host's error has the status in its first parentheses, and may quote anything later.
+const permanentAnswers = `!error().re_match("^[^(]*response code [(](400|404|410|413|422)[)]")`
+
 // defaultDelays is the default of fieldDelays.
 var defaultDelays = []string{"1s", "2s", "4s"}
 
@@ -73,21 +77,21 @@ With a `+"`breaker`"+`, messages are held while nearly all of them fail for tran
 				Description("Instead of `delays`: how often to try again after the first attempt, 1 to 1000. 3 when only others of these fields are set.").
 				Example(5).Optional(),
 			service.NewBloblangField(fieldRetryIf).
-				Description("Whether to retry a failure that has no class, such as one of a stock processor: a query on the failed message that gives a boolean; `error()` is the error. Without it such failures are retried. If the query fails, or gives anything else, the failure is retried too, and that is logged once and counted.").
-				Example(`error().contains("timeout")`).Optional(),
+				Description("Whether to retry a failure that has no class, such as one of a stock processor: a query on the failed message that gives a boolean; `error()` is the error. Without it such failures are retried. Name what is known to be permanent rather than what may pass. If the query fails, or gives anything else, the failure is retried too, and that is logged once and counted.").
+				Example(permanentAnswers).Optional(),
 			breakerField(),
 			service.NewProcessorListField(fieldProcessors).
 				Description("The child processors.").
 				Example([]any{map[string]any{"mapping": `root = if this.price > 0 { this } else { throw("no price") }`}}),
 		).
 		LintRule(`root = if this.exists("delays") && this.delays.join(",") != "1s,2s,4s" && this.keys().any(k -> ["initial_interval", "multiplier", "max_interval", "jitter", "max_retries"].contains(k)) { "give either delays, or initial_interval, multiplier, max_interval, jitter, max_retries" }`).
-		Example("A passing error of a service", "A call is tried again for what may pass, and only for that. What still fails becomes a dead letter.", `
+		Example("A passing error of a service", "A call is tried again unless the service refuses the order. What still fails becomes a dead letter.", `
 pipeline:
   threads: 32
   processors:
     - backoff_retry:
         delays: [ 1s, 2s, 4s ]
-        retry_if: 'error().re_match("timeout|50[0-9]")'
+        retry_if: '`+permanentAnswers+`'
         processors:
           - http:
               url: http://localhost:8080/check

@@ -25,13 +25,13 @@ const (
 func breakerField() *service.ConfigField {
 	return service.NewObjectField(fieldBreaker,
 		service.NewFloatField(fieldRatio).
-			Description("The share of first attempts, in the window, that has to fail for transient reasons for the breaker to open, above 0 to 1. 0: there is no breaker.").
+			Description("The share of first attempts, in the window, that has to fail for transient reasons for the breaker to open, above 0 to 1. It also opens after a row of failures in which nothing passed: see `window` and `min_orders`. 0: there is no breaker.").
 			Default(0.0).Example(0.95),
 		service.NewDurationField(fieldWindow).
-			Description("How far back attempts count. In an outage the breaker opens after this time at the latest, so keep it shorter than the delays together: else the first orders have used up their retries by then.").
+			Description("How far back attempts count, and how long a row of failures has to be. In an outage with enough orders the breaker opens after this time at the latest, so keep it shorter than the delays together: else the first orders have used up their retries by then.").
 			Default("6s"),
 		service.NewIntField(fieldMin).
-			Description("How many first attempts there have to be in the window, at least 1. With fewer the breaker does not open.").
+			Description("How many first attempts there have to be in the window, or in a row that is as long as the window, at least 1. If the attempts take long, as where a service hangs, fewer are enough in a row that is longer by as much: 6 of 12 in two windows, 2 in six.").
 			Default(12),
 		service.NewDurationField(fieldProbe).
 			Description("While it is open: the time from a probe that failed to the next.").
@@ -45,7 +45,7 @@ func breakerField() *service.ConfigField {
 // outage holds messages while the breaker is open. A nil one has no breaker.
 type outage struct {
 	breaker *breaker.Breaker
-	window  time.Duration
+	news    news
 	log     *service.Logger
 
 	openGauge, sinceGauge *service.MetricGauge
@@ -59,6 +59,8 @@ type turn struct {
 	// first tells whether the attempt counts: it is the message's first, or the first after it
 	// was held.
 	first bool
+	held  bool
+	began time.Time
 }
 
 func outageFromParsed(conf *service.ParsedConfig, p policy, mgr *service.Resources) (*outage, error) {
@@ -94,7 +96,6 @@ func outageFromParsed(conf *service.ParsedConfig, p policy, mgr *service.Resourc
 	m := mgr.Metrics()
 	o := &outage{
 		breaker:     breaker.New(c),
-		window:      c.Window,
 		log:         mgr.Logger(),
 		openGauge:   m.NewGauge("orderflow_backoff_retry_breaker_open"),
 		sinceGauge:  m.NewGauge("orderflow_backoff_retry_breaker_open_since_seconds"),
@@ -130,8 +131,8 @@ func (o *outage) recall(h session.History) (held bool) {
 	return true
 }
 
-// await returns when a message, tried so often (in vain or without an answer), may be tried again. One that has left will be
-// handed out again. held tells that it comes back from being held.
+// await returns when a message, tried so often (in vain or without an answer), may be tried again.
+// One that has left will be handed out again. held tells that it comes back from being held.
 func (o *outage) await(ctx context.Context, order session.Order, tried int, held bool) (t turn, left bool, err error) {
 	if o == nil {
 		return turn{}, false, nil
@@ -139,14 +140,14 @@ func (o *outage) await(ctx context.Context, order session.Order, tried int, held
 	for o.breaker.Open() {
 		probe, again := o.breaker.Admit(time.Now())
 		if probe {
-			return turn{probe: true}, false, nil
+			return turn{probe: true, began: time.Now()}, false, nil
 		}
 		if left, err := o.hold(ctx, order, again); left || err != nil {
 			return turn{}, left, err
 		}
 		held = true
 	}
-	return turn{first: tried == 0 || held}, false, nil
+	return turn{first: tried == 0 || held, held: held, began: time.Now()}, false, nil
 }
 
 // hold puts a message back, which uses up no attempt: into its session, which is told to hand out
@@ -184,8 +185,6 @@ func (o *outage) pause(order session.Order, again time.Time) {
 func (o *outage) passed(t turn, order session.Order) {
 	switch {
 	case o == nil:
-	case t.first:
-		o.breaker.Counted()
 	case t.probe:
 		now := time.Now()
 		if closed, after := o.breaker.Passed(now); closed {
@@ -194,6 +193,10 @@ func (o *outage) passed(t turn, order session.Order) {
 			o.log.Infof("The outage is over after %v: the orders that were held go on", after.Round(time.Millisecond))
 		}
 		o.pause(order, now) // or ends the pause
+	case t.first:
+		o.breaker.Counted()
+	default:
+		o.breaker.Answered()
 	}
 }
 
@@ -207,16 +210,25 @@ func (o *outage) undone(t turn, order session.Order) {
 	o.pause(order, now)
 }
 
-// failed decides on an attempt that failed at now. It returns true if the attempt shall not count,
-// since the fault is not the message's: the message has then been held, or has left.
-func (o *outage) failed(ctx context.Context, t turn, order session.Order, v verdict, cause error, now time.Time) (held, left bool, err error) {
+// fate is what becomes of a message whose attempt failed.
+type fate int
+
+const (
+	counts   fate = iota // the attempt counts, and policy decides
+	left                 // it has left, to be handed out again
+	heldHere             // it was held here, and may ask for another turn
+	spared               // it has waited here, since the attempt was to be its last and may not be its fault
+)
+
+// failed decides on an attempt that failed at now.
+func (o *outage) failed(ctx context.Context, msg *service.Message, t turn, order session.Order, v verdict, cause error, now time.Time) (fate, error) {
 	if o == nil {
-		return false, false, nil
+		return counts, nil
 	}
 	_, code := failure.Of(cause)
 	if v == hopeless {
 		o.undone(t, order)
-		return false, false, nil
+		return counts, nil
 	}
 	if !o.breaker.Matters(code) {
 		if failure.Unavailable(cause) { // which shows nothing of what the codes are about
@@ -224,26 +236,32 @@ func (o *outage) failed(ctx context.Context, t turn, order session.Order, v verd
 		} else {
 			o.passed(t, order)
 		}
-		return false, false, nil
+		return counts, nil
 	}
-	what, again := o.breaker.Failed(now, t.probe, t.first, code, cause.Error())
+	if place, ok := session.PlaceOf(msg.MetaGetImmut); ok && order != nil && t.first && !t.held {
+		t.first = o.news.is(place)
+	}
+	took := now.Sub(t.began)
+	what, again := o.breaker.Failed(now, took, t.probe, t.first, code, cause.Error())
 	switch what {
 	case breaker.Opened:
 		o.opened()
 	case breaker.Own:
-		until, on := o.breaker.Probation(now)
+		until, on := o.breaker.Probation(now, took)
 		if v != exhausted || !on {
-			return false, false, nil
+			return counts, nil
 		}
 		o.heldTotal.Incr(1)
 		if order != nil {
 			order.Wait(until)
-			return true, true, nil
+			return left, nil
 		}
-		return true, false, sleep(ctx, until)
+		return spared, sleep(ctx, until)
 	}
-	left, err = o.hold(ctx, order, again)
-	return true, left, err
+	if gone, err := o.hold(ctx, order, again); gone || err != nil {
+		return left, err
+	}
+	return heldHere, nil
 }
 
 func (o *outage) opened() {
@@ -251,6 +269,7 @@ func (o *outage) opened() {
 	if since.IsZero() {
 		return
 	}
+	o.news.forget()
 	o.openGauge.Set(1)
 	o.sinceGauge.Set(since.Unix())
 	o.openedTotal.Incr(1, why.Code)
@@ -259,7 +278,7 @@ func (o *outage) opened() {
 		return
 	}
 	o.log.With("code", why.Code).Warnf("This looks like an outage: %d of %d first attempts failed in %v, %.0f %% of them with code %s. Orders are held, and none is given up, until probes pass. The last error: %s",
-		why.Failed, why.Tried, o.window, 100*why.Share, why.Code, shown.Text(why.Text))
+		why.Failed, why.Tried, why.Within.Round(time.Millisecond), 100*why.Share, why.Code, shown.Text(why.Text))
 }
 
 // sleep waits in place.

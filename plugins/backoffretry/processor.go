@@ -90,10 +90,10 @@ func (p *processor) Process(ctx context.Context, msg *service.Message) (service.
 		}
 	}
 	unanswered := h.Unanswered
-	for held := p.outage.recall(h); ; {
+	for back := p.outage.recall(h); ; {
 		attempt := len(failedAt) + 1
-		turn, left, err := p.outage.await(ctx, order, len(failedAt)+unanswered, held)
-		if err != nil || left {
+		turn, gone, err := p.outage.await(ctx, order, len(failedAt)+unanswered, back)
+		if err != nil || gone {
 			return nil, err
 		}
 		p.report.started(attempt)
@@ -115,16 +115,17 @@ func (p *processor) Process(ctx context.Context, msg *service.Message) (service.
 		now := time.Now()
 		cause := p.classified(failed)
 		verdict, delay := p.policy.next(cause, attempt)
-		held, left, err = p.outage.failed(ctx, turn, order, verdict, cause, now)
-		if err != nil || left {
+		fate, err := p.outage.failed(ctx, msg, turn, order, verdict, cause, now)
+		if err != nil || fate == left {
 			return nil, err
 		}
-		if held {
+		if fate != counts {
+			back = fate == heldHere
 			continue
 		}
 		if failure.Unavailable(cause) {
 			p.report.unansweredTotal.Incr(1)
-			if left, err = putBack(ctx, order, now, unanswered, cause); err != nil || left {
+			if gone, err = putBack(ctx, order, now, unanswered, cause); err != nil || gone {
 				return nil, err
 			}
 			unanswered++
@@ -139,8 +140,8 @@ func (p *processor) Process(ctx context.Context, msg *service.Message) (service.
 			return nil, final(verdict, cause, failedAt, failed.Stage)
 		}
 		p.log.Debugf("Attempt %d failed, trying again in %v: %v", attempt, delay, shown.Err(cause))
-		left, err = p.wait(ctx, order, attempt, now.Add(delay))
-		if err != nil || left {
+		gone, err = p.wait(ctx, order, attempt, now.Add(delay))
+		if err != nil || gone {
 			return nil, err
 		}
 	}

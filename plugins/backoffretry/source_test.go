@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/redpanda-data/benthos/v4/public/service"
@@ -17,6 +18,7 @@ import (
 type held struct {
 	arrives time.Time
 	begun   bool // handed out at least once, so that the source keeps it
+	flying  bool // in a thread now
 	hist    session.History
 	due     time.Time
 	done    bool
@@ -27,6 +29,7 @@ type held struct {
 // source is a session as kafka_transactional is one, in memory: it commits each half second, and a
 // process that is killed goes on from there.
 type source struct {
+	mu        sync.Mutex // with several threads
 	orders    []held
 	committed []held
 	commitAt  time.Time
@@ -38,8 +41,16 @@ type source struct {
 func (s *source) Epoch() uint64 { return 0 }
 func (s *source) Accumulators(string, func() session.Accumulator, func(string, session.Accumulator)) {
 }
-func (s *source) Pause(until time.Time) { s.paused, s.until = true, until }
-func (s *source) Resume()               { s.paused = false }
+func (s *source) Pause(until time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.paused, s.until = true, until
+}
+func (s *source) Resume() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.paused = false
+}
 
 // one is an order that was handed out.
 type one struct {
@@ -78,7 +89,7 @@ func (s *source) next(now time.Time) (n int, at time.Time) {
 	for i := range s.orders {
 		o := &s.orders[i]
 		switch {
-		case o.done:
+		case o.done || o.flying:
 		case !o.begun && o.arrives.After(now):
 			soonest(o.arrives)
 		case !o.begun:
@@ -118,21 +129,52 @@ func (s *source) run(t require.TestingT, p *processor, until time.Time) {
 			time.Sleep(time.Until(minTime(at, s.commitAt)))
 			continue
 		}
-		s.orders[n].begun = true
-		o := &one{Context: context.Background(), src: s, n: n}
-		msg := service.NewMessageWithContext(o, fmt.Appendf(nil, "%d", n))
-		msg.MetaSetMut("kafka_topic", "orders")
-		msg.MetaSetMut("kafka_partition", 0)
-		msg.MetaSetMut("kafka_offset", n)
-		_, err := p.Process(context.Background(), msg)
-		require.LessOrEqual(t, len(s.orders[n].hist.Attempts), 4)
-		if !o.due.IsZero() {
-			require.NoError(t, err)
-			s.orders[n].due = o.due
-			continue
-		}
-		s.orders[n].done, s.orders[n].dead, s.orders[n].ended = true, err != nil, time.Now()
+		s.handOut(t, p, n)
 	}
+}
+
+// threads lets several threads of a process work on the orders until a time. There are no commits.
+func (s *source) threads(t require.TestingT, p *processor, threads int, until time.Time) {
+	var wg sync.WaitGroup
+	for range threads {
+		wg.Go(func() {
+			for time.Now().Before(until) {
+				s.mu.Lock()
+				n, _ := s.next(time.Now())
+				if n >= 0 {
+					s.orders[n].flying = true
+				}
+				s.mu.Unlock()
+				if n < 0 {
+					time.Sleep(50 * time.Millisecond)
+					continue
+				}
+				s.handOut(t, p, n)
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// handOut lets a process work on an order, and takes what becomes of it.
+func (s *source) handOut(t require.TestingT, p *processor, n int) {
+	o := &one{Context: context.Background(), src: s, n: n}
+	msg := service.NewMessageWithContext(o, fmt.Appendf(nil, "%d", n))
+	msg.MetaSetMut("kafka_topic", "orders")
+	msg.MetaSetMut("kafka_partition", 0)
+	msg.MetaSetMut("kafka_offset", n)
+	_, err := p.Process(context.Background(), msg)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	order := &s.orders[n]
+	order.begun, order.flying = true, false
+	require.LessOrEqual(t, len(order.hist.Attempts), 4)
+	if !o.due.IsZero() {
+		require.NoError(t, err)
+		order.due = o.due
+		return
+	}
+	order.done, order.dead, order.ended = true, err != nil, time.Now()
 }
 
 // kill is kill -9: what was not committed is gone.

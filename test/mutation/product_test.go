@@ -49,6 +49,47 @@ var product = map[string]mutant{
 		"if err := m.GetError(); err != nil && i > 0 {\n				return nil, &Failure",
 		"TestRun",
 	},
+	// The breaker.
+	"sees no outage in a row of orders that come slowly": {
+		"internal/breaker/breaker.go", "many := first && b.row.orders >= int64(b.conf.Min)",
+		"many := first && b.row.orders < 0",
+		"TestARowOpensItHoweverSlowlyOrdersCome",
+	},
+	"sees no outage in a service that hangs": {
+		"internal/breaker/breaker.go", "return b.row.orders >= min(fewest, int64(b.conf.Min)) && b.row.busy(now)",
+		"return b.row.orders >= int64(b.conf.Min) && b.row.busy(now)",
+		"TestAServiceThatHangsOpensIt",
+	},
+	"takes one order that hangs for an outage": {
+		"internal/breaker/breaker.go", "const fewest = 2",
+		"const fewest = 1",
+		"TestWhatDoesNotOpenIt",
+	},
+	"gives orders up while it is not clear whether a service hangs": {
+		"internal/breaker/breaker.go", "if due := b.due(); b.hangs(now) && due.After(until) {",
+		"if due := b.due(); due.Before(until) {",
+		"TestInAHangThereIsProbation",
+	},
+	"overlooks that retries pass": {
+		"internal/breaker/breaker.go", "if b.answered.Swap(false) || passed > 0 {",
+		"if passed > 0 {",
+		"TestWhatDoesNotOpenIt",
+	},
+	"takes the time before others passed for a part of the row": {
+		"internal/breaker/row.go", "r.spent += min(took, now.Sub(r.begin))",
+		"r.spent += took",
+		"TestARowIsWhatTheCommentSays",
+	},
+	"counts an order once more that was spared": {
+		"plugins/backoffretry/processor.go", "back = fate == heldHere",
+		"back = true",
+		"TestAnOrderThatIsSparedCountsOnce",
+	},
+	"takes an order for news each time that its transaction is aborted": {
+		"plugins/backoffretry/outage.go", "t.first = o.news.is(place)",
+		"o.news.is(place)",
+		"TestAnOrderWhoseTransactionIsAbortedCountsOnce",
+	},
 	"counts an attempt that nobody could judge": {
 		"plugins/backoffretry/processor.go", "if failure.Unavailable(cause) {",
 		"if failure.Unavailable(nil) {",
