@@ -1,11 +1,12 @@
 package main
 
 import (
+	"bytes"
 	"os"
+	"os/exec"
 	"runtime/debug"
 	"testing"
 
-	"github.com/redpanda-data/benthos/v4/public/service"
 	"github.com/stretchr/testify/require"
 )
 
@@ -39,32 +40,18 @@ func TestWhatRunsAPipeline(t *testing.T) {
 	}
 }
 
-// capture runs the host's command line and returns what it wrote to standard output and error.
+// capture runs the command in a process of its own, since the host ends the one it is in some time
+// after a pipeline, and returns what it wrote to standard output and error.
 func capture(t *testing.T, args ...string) (stdout, stderr string) {
 	t.Helper()
-	files := [2]*os.File{}
-	for i := range files {
-		f, err := os.CreateTemp(t.TempDir(), "")
-		require.NoError(t, err)
-		defer f.Close()
-		files[i] = f
-	}
-	out, err := os.Stdout, os.Stderr
-	os.Stdout, os.Stderr = files[0], files[1]
-	defer func() { os.Stdout, os.Stderr = out, err }()
-
-	code, runErr := service.RunCLIToCode(t.Context(), logsOnStderr(args), service.CLIOptSetArgs(append([]string{"orderflow"}, args...)...))
-	require.NoError(t, runErr)
-	require.Zero(t, code)
-	require.Same(t, files[0], os.Stdout, "standard output is what it was")
-
-	text := [2]string{}
-	for i, f := range files {
-		content, err := os.ReadFile(f.Name())
-		require.NoError(t, err)
-		text[i] = string(content)
-	}
-	return text[0], text[1]
+	self, err := os.Executable()
+	require.NoError(t, err)
+	var out, errs bytes.Buffer
+	cmd := exec.Command(self, args...)
+	cmd.Env = append(os.Environ(), asMain+"=1")
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	require.NoError(t, cmd.Run(), "%s", &errs)
+	return out.String(), errs.String()
 }
 
 // The way the logs get to standard error leans on the order in which the host sets itself up, so

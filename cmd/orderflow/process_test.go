@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -19,8 +18,8 @@ import (
 	"github.com/orderflow/orderflow/test/child"
 )
 
-// patience is for a machine that is busy.
-const patience = 2 * time.Minute
+// patience is how long a process may take.
+const patience = child.Patience
 
 // start runs the binary to its end, and returns its exit status and what it says on standard error.
 func start(t *testing.T, stdout *os.File, env map[string]string, args ...string) (status int, stderr string) {
