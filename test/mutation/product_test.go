@@ -194,6 +194,16 @@ var product = map[string]mutant{
 		"u.foreign = false",
 		"TestWhatNoVersionHasWrittenToTheStateTopicIsIgnored",
 	},
+	"reads on behind a batch of state that is too large": {
+		"plugins/kafkatransactional/unreadable.go", "all = append(all, u)\n			return nil",
+		"return nil",
+		"TestABatchOfStateThatIsTooLargeStopsItsPartitionOnly",
+	},
+	"takes letters for open whose marks are in a batch that is too large": {
+		"internal/letters/letters.go", "committed.Unreadable(r); err != nil {",
+		"committed.Unreadable(r); err != nil && r.Value != nil {",
+		"TestABatchOfMarksThatIsTooLargeIsAnError",
+	},
 
 	// Avro.
 	"ignores left-over bytes": {
