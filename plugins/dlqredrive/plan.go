@@ -25,7 +25,7 @@ const (
 // plan says which dead letters are meant, and where to each goes.
 type plan struct {
 	ids         map[string]bool // empty: all
-	targets     []string        // the topics of orders, to which letters may go
+	targets     []string        // the topics of orders, to which letters may go; none where nothing is sent, since there is no output
 	target      string          // empty: the topic that each came from
 	allowOther  bool            // whether the target may be another topic than that
 	maxRedrives int
@@ -86,7 +86,7 @@ func (p *plan) route(letter deadletter.Letter, noRecord bool) route {
 		return route{reason: reasonNoOrigin, err: fmt.Errorf("the letter does not say which topic it came from: name a target")}
 	case p.target != "" && p.target == letter.Topic:
 		return route{topic: p.target}
-	case p.target == "" && !slices.Contains(p.targets, letter.Topic):
+	case p.target == "" && len(p.targets) > 0 && !slices.Contains(p.targets, letter.Topic):
 		return route{topic: letter.Topic, reason: reasonNotAllowed, err: fmt.Errorf("topic %q is not one of %s", letter.Topic, fieldTargets)}
 	case p.target == "":
 		return route{topic: letter.Topic}
