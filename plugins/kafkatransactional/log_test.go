@@ -422,3 +422,30 @@ func TestMarkersAreNotCounted(t *testing.T) {
 		require.Equal(t, Ledger{Next: 120, Reread: 45}, w.ledgers())
 	})
 }
+
+// Retention is said once, whatever the offset was set to meanwhile, and nothing else is.
+func TestAResetToWhatRetentionHasDeletedIsNoReset(t *testing.T) {
+	for _, at := range []int64{0, 10, 12, 15} { // the state says 10
+		t.Run(fmt.Sprint(at), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				defer w.close()
+				w.produce(0, 30)
+				r := w.start(2, "")
+				time.Sleep(settle)
+				w.stop(r)
+				w.produce(30, 60)
+				w.retain(15)
+				w.reset(at)
+				r = w.start(2, "")
+				time.Sleep(settle)
+				w.stop(r)
+				w.once(30 + 45)
+				require.Equal(t, Ledger{Next: 90}, w.ledgers())
+				require.Zero(t, w.lag())
+				require.Equal(t, partitions, w.log.says("Lost to retention: "))
+				require.Zero(t, w.log.says("was reset"))
+			})
+		})
+	}
+}

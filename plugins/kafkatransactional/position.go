@@ -109,7 +109,7 @@ func (c *client) resume(p *partition, at int64, forgotten bool, log extent) bool
 	switch {
 	case from == to && at == to && !deleted:
 		return false
-	case from == to && at < to: // retention was faster than whoever has set the offset, too
+	case from == to && at <= log.From && !forgotten: // what lies between was deleted
 	case from == unknownOffset:
 		l.Next = to
 	case from > log.To && to == log.To:

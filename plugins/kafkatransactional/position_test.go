@@ -1,6 +1,7 @@
 package kafkatransactional
 
 import (
+	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -159,21 +160,28 @@ func TestAResetForwardsSkipsButNotWhatWaits(t *testing.T) {
 }
 
 func TestAGroupThatWasForgottenGoesOnFromItsState(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t)
-		defer w.close()
-		w.produce(0, 30)
-		r := w.start(2, "")
-		time.Sleep(settle)
-		w.stop(r)
-		_, err := kadm.NewClient(w.cl).DeleteGroup(t.Context(), "g")
-		require.NoError(t, err)
-		w.produce(30, 30)
-		r = w.start(2, "start_offset: latest")
-		time.Sleep(settle)
-		w.stop(r)
-		w.once(60)
-	})
+	for _, start := range []string{"latest", "earliest"} {
+		t.Run(start, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				defer w.close()
+				w.produce(0, 30)
+				r := w.start(2, "")
+				time.Sleep(settle)
+				w.stop(r)
+				_, err := kadm.NewClient(w.cl).DeleteGroup(t.Context(), "g")
+				require.NoError(t, err)
+				w.produce(30, 30)
+				r = w.start(2, "start_offset: "+start)
+				time.Sleep(settle)
+				w.stop(r)
+				w.once(60)
+				for partition := range partitions {
+					require.Equal(t, 1, w.log.says(fmt.Sprintf("The group has no committed offset of orders/%d: going on at 10, as its state says", partition)))
+				}
+			})
+		})
+	}
 }
 
 // With the position deleted, what is left of the topic is read from its beginning, whatever
