@@ -162,7 +162,7 @@ func TestLaterOrdersOfAKeyWaitBehindOneThatWaits(t *testing.T) {
 				send("b", "good-3")
 				send("a", "good-4")
 				r := w.start(2, "ordering: "+ordering)
-				time.Sleep(1200 * time.Millisecond)
+				time.Sleep(1800 * time.Millisecond) // its third attempt is after 2 s
 				require.Equal(t, free, w.values(), "of another key")
 				w.stop(r) // the order of a queue survives a restart
 				r = w.start(2, "ordering: "+ordering)
