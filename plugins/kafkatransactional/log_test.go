@@ -245,8 +245,12 @@ func TestRetentionThatOvertakesTheConsumer(t *testing.T) {
 				w.produce(0, 3) // one of them fails for a minute
 				r := w.start(60, "max_waiting: 1")
 				time.Sleep(settle)
+				// No fetch under way may bring what is about to be deleted.
+				unread := w.cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Fetch}, Topic: "orders", Err: kerr.NotLeaderForPartition, Count: -1})
+				time.Sleep(2 * time.Second)
 				w.produce(3, 87)
 				w.retain(left)
+				unread.Remove()
 				time.Sleep(3 * time.Minute)
 				for i := range partitions {
 					require.Equal(t, 1, w.log.says(fmt.Sprintf("Lost to retention: orders/%d deleted offsets", i)), i)
