@@ -94,7 +94,7 @@ func TestFetchingPausesWhenWhatWaitsTakesTooManyBytes(t *testing.T) {
 		defer w.close()
 		const size = largeOrder - 100 // not large: each takes memory
 		w.produceLarge(60, size)
-		r := w.start(1, "max_waiting_bytes: 1MiB")
+		r := w.start(1, "max_waiting_bytes: 1MiB\n    batch_size: 4") // it is noticed after a batch
 		time.Sleep(900 * time.Millisecond)
 		waiting := 0
 		for _, rec := range w.records("state") {

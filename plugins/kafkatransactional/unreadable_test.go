@@ -65,16 +65,22 @@ func TestAPartitionWhoseStateCannotBeReadWaitsAndTheOthersGoOn(t *testing.T) {
 					key = keys[i]
 				}
 				place := w.corrupt(key, c.value)
-				before := len(w.records("state"))
+				written := func() (n int) {
+					for _, rec := range w.records("state") {
+						if strings.Contains(string(rec.Key), "/orders/1") {
+							n++
+						}
+					}
+					return n
+				}
+				before := written()
 
 				w.produce(90, 90)
 				r = w.start(1, "")
 				time.Sleep(2 * settle)
 				require.Equal(t, []int{0, 2}, w.flowing(60))
 				require.Equal(t, []int{1}, w.flowing(30))
-				for _, rec := range w.records("state")[before:] {
-					require.NotContains(t, string(rec.Key), "/orders/1", "nothing is written of what could not be read")
-				}
+				require.Equal(t, before, written(), "nothing is written of what could not be read")
 				require.Equal(t, 1, w.log.says("Partition orders/1 waits, since its state cannot be read: state/1 at offset "+strings.TrimPrefix(place, "state/1/")))
 				require.Contains(t, w.log.text.String(), strings.ReplaceAll(c.want, `"`, `\"`))
 				require.Contains(t, w.log.text.String(), "add "+place+" to skip_unreadable_state")
@@ -109,7 +115,7 @@ func TestABatchOfStateThatIsTooLargeStopsItsPartitionOnly(t *testing.T) {
 		w.stop(r)
 		w.once(90)
 		cl, err := kgo.NewClient(kgo.SeedBrokers(w.cluster.ListenAddrs()...), kgo.Dialer(w.net.DialContext), kgo.RecordPartitioner(kgo.ManualPartitioner()),
-			kgo.ProducerBatchCompression(kgo.ZstdCompression()), kgo.ProducerBatchMaxBytes(100<<20))
+			kgo.ProducerBatchCompression(kgo.GzipCompression()), kgo.ProducerBatchMaxBytes(100<<20))
 		require.NoError(t, err)
 		defer cl.Close()
 		rec := &kgo.Record{Topic: "state", Partition: 1, Key: []byte("waiting/orders/1/3"), Value: bytes.Repeat([]byte("0"), committed.MaxBatchBytes+1)}
