@@ -8,7 +8,7 @@ import (
 )
 
 // gauges notes the values of metrics by name.
-type gauges struct{ blocked, givenUp, aborted atomic.Int64 }
+type gauges struct{ blocked, givenUp, aborted, waitingBytes atomic.Int64 }
 
 func (g *gauges) of(name string) *atomic.Int64 {
 	switch name {
@@ -16,6 +16,8 @@ func (g *gauges) of(name string) *atomic.Int64 {
 		return &g.blocked
 	case "orderflow_kafka_transactional_blocked_keys_given_up_total":
 		return &g.givenUp
+	case "orderflow_kafka_transactional_waiting_bytes":
+		return &g.waitingBytes
 	case "orderflow_kafka_transactional_aborted_total":
 		return &g.aborted
 	}

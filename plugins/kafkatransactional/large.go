@@ -85,7 +85,7 @@ func (c *client) wholeAgain(ctx context.Context, b *batch) (*batch, error) {
 				c.gone(o.part, o.rec)
 				continue
 			}
-			o.rec, o.shared = rec, true
+			o.rec, o.absent, o.shared = rec, false, true
 		}
 		left = append(left, o)
 	}

@@ -40,6 +40,8 @@ func TestLargeOrdersWaitByReferenceAndComeWhole(t *testing.T) {
 				}
 				w.stop(r)
 				r = w.start(2, "ordering: "+ordering) // and after a restore they still do
+				time.Sleep(1500 * time.Millisecond)   // they have failed again, and wait again
+				require.Less(t, w.gauges.waitingBytes.Load(), int64(largeOrder), "none of them is kept whole")
 				time.Sleep(5 * time.Minute)
 				w.stop(r)
 				w.once(60)

@@ -280,8 +280,8 @@ var mutants = map[string]mutant{
 		"TestLargeOrdersWaitByReferenceAndComeWhole",
 	},
 	"hands out large orders without reading them": {
-		"large.go", "o.rec, o.shared = rec, true",
-		"o.shared = true",
+		"large.go", "o.rec, o.absent, o.shared = rec, false, true",
+		"o.absent, o.shared = false, true",
 		"TestLargeOrdersWaitByReferenceAndComeWhole",
 	},
 	"loses count of a large order that is gone": {
